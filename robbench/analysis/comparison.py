@@ -15,15 +15,15 @@ from typing import Any
 from robbench.analysis.answer import Answer, Checks, answers
 from robbench.analysis.checked import state
 from robbench.analysis.checkpoints import join_checkpoints, of_last
+from robbench.analysis.choose import choose, said
 from robbench.analysis.comparable import Difference, differences, same_threat
 from robbench.analysis.compare import COLUMNS, NOTHING_IN_COMMON, compare, on_common_samples
 from robbench.analysis.seeds import between_seeds, over_training_seeds
 from robbench.analysis.tolerances import Tolerance
 from robbench.core.errors import UserError, nearest
-from robbench.store.find import in_threads
 from robbench.store.locations import Location, sibling_table
-from robbench.store.run import Run, read_run, tags_of
-from robbench.store.schema import RUNS
+from robbench.store.row import in_threads
+from robbench.store.run import Run, read_run
 from robbench.store.store import Store
 from robbench.store.tables import read_sibling
 
@@ -63,39 +63,22 @@ def compare_runs(
 ) -> Comparison:
     """Compare the runs that `names` select with the first of them, the baseline.
 
-    `names` are read as in `Store.find`; none selects the whole store. `where` keeps the runs of
-    which each COLUMN=VALUE holds. Raises UserError as `Store.find` and `read_run` do; for runs that
-    differ in something that is not in `allow` (of KINDS), or have no sample in common; and with
-    `fail_on` for no pair.
+    `names` and `where` are as for `choose`. Raises UserError as `choose` and `read_run` do;
+    for runs that differ in something that is not in `allow` (of KINDS), or have no sample in
+    common; and with `fail_on` for no pair.
     """
     _require_kinds(allow)
-    store = Store(out)
-    read = list(
-        in_threads(lambda path: (read_run(path, COLUMNS), _checks(path)), store.find(names))
-    )
-    runs = chosen([run for run, _ in read], where)
+    paths = choose(Store(out), names, where)
+    read = list(in_threads(lambda path: (read_run(path, COLUMNS), _checks(path)), paths))
     checks = {run.info["run_id"]: found for run, found in read}
-    require_named(runs, store, names, where)
     return compare_read(
-        runs,
+        [run for run, _ in read],
         allow=allow,
         over_seeds=over_seeds,
         best_last=best_last,
         fail_on=fail_on,
         checks=checks,
     )
-
-
-def require_named(
-    runs: Sequence[Run], store: Store, names: Sequence[str], where: Sequence[str]
-) -> None:
-    """Raise UserError for a name all of whose runs the conditions left out: none passes unseen."""
-    kept = {run.info["run_id"] for run in runs}
-    for name in names if where else ():
-        if kept.isdisjoint(path.stem for path in store.find([name])):
-            raise UserError(
-                f"no run of '{name}' has {' and '.join(where)}; attack it so, or leave it out"
-            )
 
 
 def _checks(path: Location) -> list[dict[str, Any]]:
@@ -154,37 +137,6 @@ def _require_kinds(allow: Sequence[str]) -> list[str]:
     return allow
 
 
-def chosen(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
-    """The runs of which each COLUMN=VALUE holds.
-
-    Raises UserError for a condition that is malformed or that no run meets.
-    """
-    kept = list(runs)
-    for condition in conditions:
-        name, equals, value = condition.partition("=")
-        known = [*RUNS.names, "tag"]
-        if not equals or name not in known:
-            like = "" if name in known else nearest(name, known)
-            raise UserError(f"--where '{condition}': write COLUMN=VALUE{like}")
-        said = [_values(run, name) for run in kept]
-        here = {text for values in said for text in values}
-        kept = [run for run, values in zip(kept, said, strict=True) if value in values]
-        if not kept:
-            raise UserError(f"no run has {condition}; there is {name}={', '.join(sorted(here))}")
-    return kept
-
-
-def _values(run: Run, name: str) -> list[str]:
-    """What a condition on a column may say of a run: of `tag` several."""
-    if name == "tag":
-        return tags_of(run.info) or [_said(None)]
-    return [_said(run.info[name])]
-
-
-def _said(value: Any) -> str:
-    return "none" if value is None else str(value)
-
-
 def _refuse_mixtures(runs: Sequence[Run], allow: Sequence[str]) -> list[list[str]]:
     """In what each run differs from the first, or the first of its threat model.
 
@@ -237,7 +189,7 @@ def _shared(runs: Sequence[Run], columns: Sequence[str]) -> tuple[str, ...]:
     """Conditions that hold for runs of the most models, of equally many those of the first run."""
     models: dict[tuple[str, ...], set[str]] = {}
     for run in runs:
-        models.setdefault(tuple(f"{name}={_said(run.info[name])}" for name in columns), set()).add(
+        models.setdefault(tuple(f"{name}={said(run.info[name])}" for name in columns), set()).add(
             run.info["model"]
         )
     return max(models, key=lambda conditions: len(models[conditions]))

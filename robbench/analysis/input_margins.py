@@ -25,9 +25,9 @@ from robbench.analysis.summary import column
 from robbench.core.norms import NORMS
 from robbench.core.status import UNFINISHED
 from robbench.store.answers import same_answers
+from robbench.store.index import require_rows
 from robbench.store.run import Run, read_run
 from robbench.store.schema import DISTANCES
-from robbench.store.tables import read_table
 
 COLUMNS = (
     "sample_id",
@@ -179,7 +179,7 @@ def runs_alike(path: Path) -> list[Run]:
     files = sorted(
         file for file in path.absolute().parent.glob("*.parquet") if not file.name.startswith(".")
     )
-    rows = {file: read_table(file, "runs", facts).to_pylist()[0] for file in files}
+    rows = dict(zip(files, require_rows(files, facts), strict=True))
     own = rows[path.absolute()]
     same = [file for file, row in rows.items() if _same_model(row, own) and row["target"] is None]
     return [read_run(file, COLUMNS) for file in same]

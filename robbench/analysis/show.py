@@ -17,9 +17,11 @@ from robbench.analysis.summary import COLUMNS, column, summarise
 from robbench.core.errors import UserError
 from robbench.core.model_config import Described, Listed, read_config
 from robbench.core.norms import NORMS
-from robbench.store.find import in_threads, parquet_files, run_row, runs_at, several_runs
+from robbench.store.find import parquet_files, runs_at, several_runs
 from robbench.store.hints import command
+from robbench.store.index import run_rows
 from robbench.store.locations import Location, locate, model_folder, sibling_table, trained_name
+from robbench.store.row import run_row
 from robbench.store.run import attacked_model, read_run
 from robbench.store.schema import DISTANCES
 from robbench.store.store import Store
@@ -171,9 +173,9 @@ def list_runs(where: str | None, out: Path) -> dict[str, list[dict[str, Any]]]:
     files = parquet_files(folder / "runs") or (
         runs_at(root) if not folder.exists() and parquet_files(root) else []
     )
-    read = list(in_threads(_row_or_problem, files))
+    read = list(zip(files, run_rows(files), strict=True))
     runs = sorted(
-        (row for row in read if "problem" not in row),
+        (row for _, row in read if not isinstance(row, UserError)),
         key=lambda row: (row["started_at"], row["run_id"]),
     )
     models = sorted(
@@ -186,7 +188,11 @@ def list_runs(where: str | None, out: Path) -> dict[str, list[dict[str, Any]]]:
         "unfinished": [
             {"run_id": found.name, "n_decided": _decided(found)} for found in _partial(folder)
         ],
-        "damaged": [row for row in read if "problem" in row],
+        "damaged": [
+            {"run_id": path.stem, "problem": str(row)}
+            for path, row in read
+            if isinstance(row, UserError)
+        ],
         "models": [
             row
             for row in map(_model, models)
@@ -201,13 +207,6 @@ def list_runs(where: str | None, out: Path) -> dict[str, list[dict[str, Any]]]:
             "attack first"
         )
     return found
-
-
-def _row_or_problem(path: Location) -> dict[str, Any]:
-    try:
-        return run_row(path)
-    except UserError as error:
-        return {"run_id": path.stem, "problem": str(error)}
 
 
 def _model(folder: Location) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from robbench.analysis.pivot import pivot as pivoted
 from robbench.api.wording import pythonic
 from robbench.core.errors import UserError, unknown
 from robbench.reports.sorting import sort_rows
-from robbench.store.find import in_threads
 from robbench.store.locations import sibling_table
+from robbench.store.row import in_threads
 from robbench.store.run import Run, read_run
 from robbench.store.schema import CHECKS, MEASURES, RUNS, SAMPLE_MEASURES, SAMPLES
 from robbench.store.store import Store

@@ -21,8 +21,9 @@ from robbench.core.documents import parse_json, read_text
 from robbench.core.errors import UserError
 from robbench.core.files import atomic_write
 from robbench.core.spec import checked
-from robbench.store.find import RUN_ID, run_row, several_runs
+from robbench.store.find import several_runs
 from robbench.store.locations import sibling_table
+from robbench.store.row import RUN_ID, run_row
 from robbench.store.run import read_run
 from robbench.store.settings import audit_asked
 from robbench.store.store import Store

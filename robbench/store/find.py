@@ -5,24 +5,21 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
 
 from robbench.core.documents import require_regular
 from robbench.core.errors import UserError, unknown
 from robbench.store.hints import command
+from robbench.store.index import require_rows
 from robbench.store.locations import Location, is_address, is_there, locate, matches, sibling_table
+from robbench.store.row import run_row
 from robbench.store.settings import settings
-from robbench.store.tables import read_table, table_kind
+from robbench.store.tables import table_kind
 
 SHORTEST_PREFIX = 4
-T = TypeVar("T")
-RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 LATEST = "@latest"
 """At the end of a name: of the runs it means the one that was started last."""
 STOPPED_EARLY = "stopped early"
@@ -118,10 +115,9 @@ def _paths(found: Sequence[RunRef]) -> list[Location]:
 
 def run_refs(paths: Sequence[Location]) -> list[RunRef]:
     """The identities of runs files, oldest run first, of one security curve the smallest eps."""
-
-    def ref(path: Location) -> RunRef:
-        row = run_row(path, ("run_id", "model", "started_at", "eps", "status"))
-        return RunRef(
+    rows = require_rows(paths, ("run_id", "model", "started_at", "eps", "status"))
+    refs = [
+        RunRef(
             path,
             row["run_id"],
             row["model"],
@@ -129,24 +125,9 @@ def run_refs(paths: Sequence[Location]) -> list[RunRef]:
             row["eps"],
             row["status"] != STOPPED_EARLY,
         )
-
-    return sorted(
-        in_threads(ref, paths), key=lambda found: (found.started_at, found.eps, found.run_id)
-    )
-
-
-def in_threads(work: Callable[[Location], T], paths: Sequence[Location]) -> Iterator[T]:
-    """The results for each path in order, read in threads: small files are mostly waiting."""
-    with ThreadPoolExecutor() as pool:
-        yield from pool.map(work, paths)
-
-
-def run_row(path: Location, columns: Sequence[str] | None = None) -> dict[str, Any]:
-    """The one row of a runs file.
-
-    Raises UserError, naming the file, as `read_table` does, or for another number of rows.
-    """
-    return only_row(path, read_table(path, "runs", columns).to_pylist())
+        for path, row in zip(paths, rows, strict=True)
+    ]
+    return sorted(refs, key=lambda found: (found.started_at, found.eps, found.run_id))
 
 
 def several_runs(name: str, paths: Sequence[Location]) -> str:
@@ -163,24 +144,6 @@ def several_runs(name: str, paths: Sequence[Location]) -> str:
     return (
         f"'{name}' means {len(paths)} runs: {'; '.join(said)}. {name}{LATEST} is the last of them"
     )
-
-
-def only_row(path: Location, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The only row of a runs file.
-
-    Raises UserError for another number of rows, and for a run id that is no file's name.
-    """
-    if len(rows) != 1:
-        raise UserError(
-            f"{path} holds {len(rows)} runs, not one: a runs file of robbench is of one run"
-        )
-    row = dict(rows[0])
-    if not RUN_ID.fullmatch(str(row.get("run_id", "none"))):  # files are named after it
-        raise UserError(
-            f"{path} has the run id {row['run_id']!r}; robbench writes letters and digits: the "
-            "file was changed, do not use it"
-        )
-    return row
 
 
 def parquet_files(folder: Location) -> list[Location]:

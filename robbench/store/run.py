@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from robbench.core.errors import UserError
-from robbench.store.find import only_row, pair
+from robbench.store.find import pair
 from robbench.store.locations import Location, sibling_table
+from robbench.store.row import only_row
 from robbench.store.schema import SCHEMA_VERSION
 from robbench.store.tables import number_of_groups, read_table
 

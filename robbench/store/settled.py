@@ -7,7 +7,7 @@ import itertools
 from robbench.core.errors import UserError
 from robbench.core.spec import short_hash
 from robbench.store.answers import same_answers
-from robbench.store.find import run_row
+from robbench.store.row import run_row
 from robbench.store.store import Store
 
 

@@ -2,6 +2,7 @@
 
 ROOT/models/<name>/                      what training leaves
 ROOT/results/runs/<run_id>.parquet       one row; written last, so it exists only for a complete run
+ROOT/results/.runs.parquet               an index of those rows, where there are many
 ROOT/results/samples/<run_id>.parquet    one row per sample
 ROOT/results/points/<run_id>.parquet     worst inputs, if they were asked for
 ROOT/results/{measures,sample_measures}/<run_id>.parquet   what `measure` found
@@ -16,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ import pyarrow as pa
 
 from robbench.core.errors import UserError
 from robbench.core.files import check_writable
-from robbench.store.find import Finder, parquet_files, run_row
+from robbench.store.find import Finder, parquet_files
 from robbench.store.from_rows import samples_table, to_table
 from robbench.store.hints import command
+from robbench.store.index import run_rows
 from robbench.store.locations import Location
 from robbench.store.locks import locked_runs
 from robbench.store.measured import remove_measures
@@ -166,11 +168,11 @@ class Store:
         """
         return Partial(self.root / "results" / "partial" / run_id, run_id, shared=shared)
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """The rows of all runs that can be read, as the runs table has them."""
-        for path in parquet_files(self.root / "results" / "runs"):
-            with contextlib.suppress(UserError):  # reading the run reports what is wrong with it
-                yield run_row(path)
+    def rows(self, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """The rows of all runs that can be read, as the runs table has them, or some columns."""
+        rows = run_rows(parquet_files(self.root / "results" / "runs"), columns)
+        # Reading the run reports what is wrong with it.
+        return [row for row in rows if not isinstance(row, UserError)]
 
     def find(self, names: Sequence[str] = ()) -> list[Location]:
         """The files of the runs that `names` mean, in that order, each once.
@@ -193,13 +195,7 @@ class Store:
 
         UserError for an address too.
         """
-        found = self.find(names)
-        for place in found:
-            if not isinstance(place, Path):
-                raise UserError(
-                    f"{place} is on another machine: copy the folder here, and name the copy"
-                )
-        return [place for place in found if isinstance(place, Path)]
+        return local(self.find(names))
 
     def command(self, *words: str) -> str:
         """`robbench WORDS` for a shell, about this folder."""
@@ -214,3 +210,13 @@ class Store:
 
     def _file(self, kind: str, run_id: str) -> Path:
         return self.root / "results" / kind / f"{run_id}.parquet"
+
+
+def local(places: Sequence[Location]) -> list[Path]:
+    """Raises UserError for a run on another machine."""
+    for place in places:
+        if not isinstance(place, Path):
+            raise UserError(
+                f"{place} is on another machine: copy the folder here, and name the copy"
+            )
+    return [place for place in places if isinstance(place, Path)]

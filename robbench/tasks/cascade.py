@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robbench.analysis.candidates import Candidate, Price
-from robbench.analysis.comparison import chosen, require_named
+from robbench.analysis.choose import choose
 from robbench.analysis.suggest import Suggestion, suggest
 from robbench.analysis.tried import COLUMNS, lists_of, require_fit, tried
 from robbench.attacks.base import AnyAttack, Attack
@@ -18,7 +18,7 @@ from robbench.core.files import require_output, write_output
 from robbench.core.spec import Spec
 from robbench.core.trust import own_code, refuse_private
 from robbench.reports.suggestion import cascade_file, command_of
-from robbench.store.find import in_threads
+from robbench.store.row import in_threads
 from robbench.store.run import Run, read_run
 from robbench.store.store import Store
 
@@ -65,9 +65,8 @@ def suggest_cascade(
         if file.is_file() and not force:
             raise UserError(f"{file} exists: choose another name, or give --force to replace it")
     store = Store(out)
-    paths = store.find(names)
-    runs = chosen(list(in_threads(lambda path: read_run(path, COLUMNS), paths)), where)
-    require_named(runs, store, names, where)
+    paths = choose(store, names, where)
+    runs = list(in_threads(lambda path: read_run(path, COLUMNS), paths))
     require_fit(runs)
     full = dict.fromkeys(spec for run in runs for part in lists_of(run.info) for spec in part)
     refuse_private(out, "attacks", list(full))

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from robbench.analysis.choose import choose
 from robbench.analysis.claims import with_contradictions
 from robbench.analysis.compare import COLUMNS as COMPARED
-from robbench.analysis.comparison import chosen
 from robbench.analysis.plots.cost import robustness_by_cost
 from robbench.analysis.plots.curves import security_curves
 from robbench.analysis.plots.lines import Plotted, mean_over_seeds, require_few
@@ -22,8 +22,8 @@ from robbench.core.files import require_output
 from robbench.core.model_config import Trained, read_config
 from robbench.reports import texts
 from robbench.store.epochs import read_epochs
-from robbench.store.find import in_threads
 from robbench.store.locations import Location, sibling_table
+from robbench.store.row import in_threads
 from robbench.store.run import Run, read_run
 from robbench.store.schema import DISTANCES
 from robbench.store.store import Store
@@ -90,8 +90,8 @@ def plot(
 def _of_runs(
     kind: str, names: Sequence[str], out: Path, where: Sequence[str], over_seeds: bool
 ) -> Plotted:
-    paths = Store(out).find(names)
-    runs = chosen(list(in_threads(lambda path: read_run(path, _COLUMNS), paths)), where)
+    paths = choose(Store(out), names, where)
+    runs = list(in_threads(lambda path: read_run(path, _COLUMNS), paths))
     warnings = [
         f"{run.info['model']}, {run.info['threat']}: {text}"
         for run in runs

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robbench.analysis.answer import answers
+from robbench.analysis.choose import choose
 from robbench.analysis.commands import Command, recorded_command
-from robbench.analysis.comparison import chosen, require_named
 from robbench.analysis.series import in_order
 from robbench.core.errors import UserError
 from robbench.core.files import require_output, write_output
@@ -26,7 +26,7 @@ from robbench.reports.html.render import page_sections, render
 from robbench.store.epochs import read_epochs
 from robbench.store.locations import model_folder, sibling_table
 from robbench.store.run import Run, attacked_model, read_run
-from robbench.store.store import Store
+from robbench.store.store import Store, local
 from robbench.store.tables import read_sibling
 
 _SIBLINGS = ("samples", "points", "checks", "measures")
@@ -67,12 +67,8 @@ def report(
     that cannot be right; RunError when the file cannot be written.
     """
     _check_target(html)
-    store = Store(out)
-    read = [(path, read_run(path, COLUMNS)) for path in store.find_local(names)]
-    kept = chosen([run for _, run in read], where)
-    require_named(kept, store, names, where)
-    ids = {run.info["run_id"] for run in kept}
-    runs = [(path, run) for path, run in read if run.info["run_id"] in ids]
+    paths = local(choose(Store(out), names, where))
+    runs = [(path, read_run(path, COLUMNS)) for path in paths]
     words = ["robbench", "report", *names, "--out", str(out), "--html", str(html)]
     words += [word for condition in where for word in ("--where", condition)]
     words += [*(["--over-seeds"] if over_seeds else []), *(["--cdn"] if cdn else [])]

@@ -17,8 +17,9 @@ from robbench.core.tiles import largest_tile, rows_measured
 from robbench.engine.fast_model import fast_model
 from robbench.engine.inspection import SAMPLES
 from robbench.engine.stopwatch import Pace, measure_pace
-from robbench.store.find import in_threads, parquet_files, run_row
+from robbench.store.find import parquet_files
 from robbench.store.locations import Location
+from robbench.store.row import in_threads, run_row
 from robbench.store.run import read_run
 from robbench.store.settings import audit_asked
 from robbench.store.store import Store

@@ -196,7 +196,7 @@ def _require_own_name(name: str, model: str, subject: Subject, store: Store) -> 
     own = model if folder is None else Path(model).name
     others = {
         attacked_model(info)
-        for info in store.rows()
+        for info in store.rows(("model", "model_source", "model_hash"))
         if info["model"] == name
         and attacked_model(info) != own
         and info["model_hash"] != subject.hash
