@@ -134,6 +134,15 @@ def row_equality(
     return found
 
 
+def agrees(model: Model, x: Tensor, n: int, *, gradients: bool) -> bool:
+    """Whether n rows alone get the answers of a full tile, measured as in `row_equality`."""
+    if n % (batch := batch_of(model)):
+        return False
+    with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+        full = _Tile(model, x, largest_tile(x.device, x.shape[1:], batch).rows, gradients)
+        return full.agrees(n)
+
+
 def batch_of(model: Model) -> int:
     """The only number of rows that a model takes at once, 1 where it takes any."""
     return getattr(model, "batch", None) or 1
@@ -145,35 +154,44 @@ def _sizes(tiles: Tiles, most: int) -> range:
 
 
 def _measure(model: Model, x: Tensor, tiles: Tiles, most: int, gradients: bool) -> RowEquality:
-    tile = tiles.rows
-    near = _near(x, tile + tile // 2)
-    shuffled = torch.arange(len(near), device=x.device) * _STRIDE + _SHIFT
-    full = _answers(model, near[:tile], gradients)
-
-    @functools.cache
-    def agree(n: int) -> bool:
-        places = shuffled[:n] % (tile if n < tile else len(near))
-        found, mine = _answers(model, near[places], gradients), places < tile
-        return _same(found[mine], full[places[mine]])
-
+    full = _Tile(model, x, tiles.rows, gradients)
+    agrees = functools.cache(full.agrees)
     step = tiles.step
-    while step <= tile:
-        if all(map(agree, _sizes(Tiles(tile, step), most))):
+    while step <= tiles.rows:
+        if all(map(agrees, _sizes(Tiles(tiles.rows, step), most))):
             return RowEquality(step, equal=True)
         step *= 2
-    return RowEquality(
-        tiles.step, equal=False, why=_reason(model, near, shuffled[:tile], full, gradients)
-    )
+    return RowEquality(tiles.step, equal=False, why=full.reason())
 
 
-def _reason(model: Model, near: Tensor, places: Tensor, full: Tensor, gradients: bool) -> Why:
-    again = _answers(model, near[: len(full)], gradients)
-    if not _same(again, full):  # kernels that add in no fixed order are not random
-        return "rounding" if _close(again, full) else "random"
-    places = places % len(near)
-    mine = places < len(full)
-    found = _answers(model, near[places], gradients)
-    return "rounding" if _close(found[mine], full[places[mine]]) else "batch"
+class _Tile:
+    """A full tile's answers, which those of its rows at other places are compared with."""
+
+    def __init__(self, model: Model, x: Tensor, rows: int, gradients: bool) -> None:
+        self.model = model
+        self.rows = rows
+        self.gradients = gradients
+        self.near = _near(x, rows + rows // 2)
+        self.answers = _answers(model, self.near[:rows], gradients)
+
+    def agrees(self, n: int) -> bool:
+        """Whether n rows get the answers that they have in the full tile."""
+        return _same(*self._both(n))
+
+    def reason(self) -> Why:
+        """Why other answers come in another full tile."""
+        again = _answers(self.model, self.near[: self.rows], self.gradients)
+        if not _same(again, self.answers):  # kernels that add in no fixed order are not random
+            return "rounding" if _close(again, self.answers) else "random"
+        return "rounding" if _close(*self._both(self.rows)) else "batch"
+
+    def _both(self, n: int) -> tuple[Tensor, Tensor]:
+        """The answers of n rows at other places, among other rows where n are a full tile."""
+        places = torch.arange(n, device=self.near.device) * _STRIDE + _SHIFT
+        places %= self.rows if n < self.rows else len(self.near)
+        mine = places < self.rows
+        found = _answers(self.model, self.near[places], self.gradients)
+        return found[mine], self.answers[places[mine]]
 
 
 def _close(found: Tensor, full: Tensor) -> bool:

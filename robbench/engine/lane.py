@@ -16,8 +16,9 @@ from torch import Tensor
 
 from robbench.attacks.base import AnyRowAttack, state_of
 from robbench.core.rows import Rows
-from robbench.core.tiles import Model, Tiles
+from robbench.core.tiles import Model, Tiles, largest_tile
 from robbench.engine.oracle import Book, ModelOracle, blank_book
+from robbench.engine.shapes import holds
 from robbench.threat.problem import Problem
 
 NO_LIMIT = 1 << 40
@@ -73,6 +74,8 @@ class Lane:
         self.queue: deque[Job] = deque()
         self.jobs: list[Job | None] = []  # of each row; None = idle
         self.prepared: dict[int, Tensor] = {}  # by sample: what the attack has asked about it
+        self.wasted = 0  # idle rows that were asked, since the last look at whether they are needed
+        self.unpadded: dict[int, bool] = {}  # numbers of rows: whether they need no padding
         self.begun = 0  # samples that have come to their first trial here
         self.p: Problem
         self.s: Rows
@@ -136,8 +139,26 @@ class Lane:
         if self.queue and (room >= self.tiles.step or not live):
             self._rebuild(live, [self.queue.popleft() for _ in range(min(room, len(self.queue)))])
             self.ahead(list(islice(self.queue, self.width)))
-        elif not self.queue and len(self.jobs) - len(live) >= self.tiles.step:
+        elif not self.queue and self._narrower(len(live)):
             self._rebuild(live, [])
+
+    def _narrower(self, live: int) -> bool:
+        """Whether fewer rows than are in flight would do for those that are live.
+
+        Whether they need no padding is measured once padding has cost as much as that does.
+        """
+        idle = len(self.jobs) - live
+        if not idle or self.tiles.padded(live) < len(self.jobs):
+            return idle > 0
+        if self.device.type != "cpu" or not self.tiles.step < live < self.tiles.rows:
+            return False
+        self.wasted += idle
+        measured = live + largest_tile(self.device, self.p.x0.shape[1:]).rows
+        if live not in self.unpadded and self.wasted > measured:
+            self.wasted = 0
+            gradients = self.attack.access == "white-box"
+            self.unpadded[live] = holds(self.oracle.model, self.p.x0, live, gradients=gradients)
+        return self.unpadded.get(live, False)
 
     def _rebuild(self, live: list[int], jobs: list[Job]) -> None:
         """Keep the live rows, add fresh ones for `jobs`, and pad with idle copies."""
@@ -158,7 +179,9 @@ class Lane:
             clocks.append((torch.zeros_like(limits), limits))
         self.begun += sum(job.variant == job.eps_index == 0 for job in jobs)
         size = len(live) + len(jobs)
-        padding = torch.zeros(self.tiles.padded(size) - size, dtype=torch.int64, device=self.device)
+        tiles = Tiles(size, size) if self.unpadded.get(size) else self.tiles
+        self.oracle.tiles = tiles
+        padding = torch.zeros(tiles.padded(size) - size, dtype=torch.int64, device=self.device)
         rows.append(tuple(part.take(padding) for part in rows[0]))  # type: ignore[arg-type]
         clocks.append((padding, padding))
         self.p, self.s, self.book = (

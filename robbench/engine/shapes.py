@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from robbench.core.freeze import frozen
-from robbench.core.tiles import Model, RowEquality, Tiles, batch_of, largest_tile, row_equality
+from robbench.core.tiles import (
+    Model,
+    RowEquality,
+    Tiles,
+    agrees,
+    batch_of,
+    largest_tile,
+    row_equality,
+)
 from robbench.data.base import Split
 from robbench.engine.counter import Counter
 
@@ -25,11 +33,22 @@ def equality_of(
     models, largest = [_uncounted(model) for model in models], largest_tile(x.device, x.shape[1:])
     found = RowEquality(largest.step, equal=True)
     for model in models:
-        with frozen(model) if isinstance(model, nn.Module) else contextlib.nullcontext():
+        with _frozen(model):
             found = found.both(row_equality(model, x, rows=rows, gradients=gradients))
     # Where one needs a larger step, the others are asked as many rows too.
     padded = None if rows is None else largest._replace(step=found.step).padded(rows)
     return found if padded == rows else equality_of(models, x, rows=padded, gradients=gradients)
+
+
+def holds(model: Model, x: Tensor, rows: int, *, gradients: bool) -> bool:
+    """Whether a model gives so many rows the answers of a full tile; likewise."""
+    model = _uncounted(model)
+    with _frozen(model):
+        return agrees(model, x, rows, gradients=gradients)
+
+
+def _frozen(model: Model) -> AbstractContextManager[None]:
+    return frozen(model) if isinstance(model, nn.Module) else nullcontext()
 
 
 def _uncounted(model: Model) -> Model:

@@ -174,6 +174,27 @@ def test_few_samples_are_asked_in_few_shapes_with_equal_answers(
     assert max(set(model.asked) - {32}) == (16 if equality.step > 4 else 12)
 
 
+@pytest.mark.parametrize("odd", [None, 5])
+@pytest.mark.parametrize("spec", ["pgd:steps=60,rate=0.01", "square:steps=60"])
+def test_rows_that_stay_are_padded_only_where_their_answers_need_it(
+    odd: int | None, spec: str, entries: Callable[..., list[AttackEntry]]
+) -> None:
+    """Five survivors are asked as eight, then as five if these answers are equal; so are all."""
+    far = (_split().pixels(slice(None)).flatten(1).sum(1) - 19.5).abs() > 1
+    split, attacks = _split().take(far.nonzero()[:5, 0]), entries([spec])
+    padded, model = OddSizes(), OddSizes(*([odd] if odd else []))
+    alone = [split.take(torch.tensor([i])) for i in range(5)]
+    narrow = [v for one in alone for v in _verdicts(padded, 4, one, attacks)[0]]
+    verdicts, equality = _verdicts(model, 64, split, attacks)
+    assert not any(v.adversarial for v in verdicts)
+    assert [v._replace(sample=0) for v in verdicts] == narrow
+    assert equality == RowEquality(4, equal=True)
+    assert set(padded.asked) == {4, 32}
+    assert set(model.asked) == {4, 5, 8, 32}
+    assert model.asked.count(8) > 10
+    assert model.asked.count(5) > 30 if odd is None else model.asked.count(5) <= 2
+
+
 def test_where_one_model_needs_a_larger_step_the_others_are_measured_at_it() -> None:
     """Its next size counts for all: sixteen rows, of which the other model answers otherwise."""
     x, others = _split().pixels(slice(0, 32)), (OddSizes(12), OddSizes(16))
