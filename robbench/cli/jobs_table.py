@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from rich.console import Console, Group, RenderableType
@@ -45,8 +45,8 @@ class JobsLines:
     def __exit__(self, *error: object) -> None:
         """Nothing to end."""
 
-    def tick(self, running: Sequence[Running], title: Callable[[str], str]) -> None:
-        """These tasks are in flight; `title` names one by its id."""
+    def tick(self, running: Sequence[Running]) -> None:
+        """These tasks are in flight."""
 
     def ended(self, title: str, outcome: Outcome, best: str = "") -> None:
         """A task has ended; say so."""
@@ -98,11 +98,9 @@ class JobsTable(JobsLines):
     def __exit__(self, *error: object) -> None:
         self._live.stop()
 
-    def tick(self, running: Sequence[Running], title: Callable[[str], str]) -> None:
+    def tick(self, running: Sequence[Running]) -> None:
         now = time.monotonic()
-        self.running = [
-            _Seen(title(one.task), now - one.seconds, one.share, one.text) for one in running
-        ]
+        self.running = [_Seen(one.title, now - one.seconds, one.share, one.text) for one in running]
 
     def ended(self, title: str, outcome: Outcome, best: str = "") -> None:
         self.running = [one for one in self.running if one.title != title]
@@ -129,11 +127,10 @@ class JobsTable(JobsLines):
 
 
 def _table(running: Sequence[_Seen]) -> Table:
-    table = Table.grid(padding=(0, 1))
+    table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=2)
-    for _ in range(2):
-        table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, justify="right")
+    for width in (BAR, len("100%"), len("59 min")):
+        table.add_column(no_wrap=True, justify="right", width=width)
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=3)
     now = time.monotonic()
     for one in running:

@@ -155,16 +155,17 @@ def sweep(
     if dry_run:
         _print_ahead(ahead(request, place, force=force), as_json=as_json)
         return
-    swept = run(
-        request,
-        place,
-        jobs=jobs,
-        engine=engine,
-        address=address,
-        retries=retries,
-        force=force,
-        watcher=SweepLines(reporter, request.name, out),
-    )
+    with SweepLines(reporter, request.name, out) as lines:
+        swept = run(
+            request,
+            place,
+            jobs=jobs,
+            engine=engine,
+            address=address,
+            retries=retries,
+            force=force,
+            watcher=lines,
+        )
     compared = compare_sweep(swept, out) if "compare" in request.steps and swept.run_ids else None
     for note in [] if compared is None else _notes(compared):
         reporter.say(note)

@@ -27,7 +27,8 @@ class Inline(Engine):
         return [] if task is None else [tried(task, f"process {os.getpid()}")]
 
     def running(self) -> Sequence[Running]:
-        return [] if self._next is None else [Running(self._next.id, 0.0, 0.0, "")]
+        task = self._next
+        return [] if task is None else [Running(task.id, 0.0, 0.0, "", task.title)]
 
     def close(self) -> None:
         self._next = None

@@ -81,7 +81,7 @@ class Processes(Engine):
         return found
 
     def running(self) -> Sequence[Running]:
-        return [worker.state() for worker in self._workers if worker and worker.task]
+        return [worker.state(worker.task) for worker in self._workers if worker and worker.task]
 
     def close(self) -> None:
         workers = [worker for worker in self._workers if worker]
@@ -194,12 +194,10 @@ class _Worker:
             return outcome
         return None
 
-    def state(self) -> Running:
+    def state(self, task: Task) -> Running:
         """How far its task is."""
-        share, text = read(self.progress)
-        return Running(
-            self.task.id if self.task else "", time.monotonic() - self.began, share, text
-        )
+        seconds = time.monotonic() - self.began
+        return Running(task.id, seconds, *read(self.progress), task.title)
 
     def dismiss(self) -> None:
         """Close its input: it ends, and its task gets SIGTERM."""

@@ -123,9 +123,9 @@ class Ray(Engine):
         """Those that have said how far they are, where the folder is shared."""
         now = time.monotonic()
         return [
-            Running(flight.task.id, now - flight.began, *read(flight.progress))
-            for flight in self._flight.values()
-            if flight.progress.exists()
+            Running(one.task.id, now - one.began, *read(one.progress), one.task.title)
+            for one in self._flight.values()
+            if one.progress.exists()
         ]
 
     def close(self) -> None:

@@ -55,6 +55,7 @@ class Running(NamedTuple):
     seconds: float
     share: float  # of its work that is done, in [0,1]
     text: str
+    title: str = ""
 
 
 class Engine(ABC):

@@ -79,7 +79,8 @@ def table(width=80, height=24, tasks=12, over=0):
 def test_running_done_failed_time_and_best(clock):
     jobs = table(tasks=4)
     clock(20.0)
-    jobs.tick([Running("b", 20.0, 0.5, "epoch 3"), Running("c", 5.0, 0.0, "")], "task {}".format)
+    seen = [Running("b", 20.0, 0.5, "epoch 3", "task b"), Running("c", 5.0, 0.0, "", "task c")]
+    jobs.tick(seen)
     jobs.ended("task a", done("a"), best="at, 63%")
     clock(40.0)
     first, best, b, c = shown(jobs)
@@ -97,8 +98,7 @@ def test_running_done_failed_time_and_best(clock):
 def test_the_table_fits_the_terminal(clock, width):
     jobs = table(width=width, height=10, tasks=1000)
     jobs.best = "x" * 300
-    long = [Running(str(n), 1.0, 0.3, "a long text " * 20) for n in range(50)]
-    jobs.tick(long, lambda task: f"a very long title of a task {task} " * 5)
+    jobs.tick([Running(str(n), 1.0, 0.3, "long text " * 20, "long title " * 9) for n in range(50)])
     lines = shown(jobs)
     assert len(lines) < 10
     assert max(map(len, lines)) <= width
@@ -107,7 +107,7 @@ def test_the_table_fits_the_terminal(clock, width):
 
 def test_names_of_others_cannot_write_on_the_terminal(clock):
     jobs = table()
-    jobs.tick([Running("a", 1.0, 0.0, "\x1b[2Jtext")], lambda task: "[red]\x1b[2Jtitle")
+    jobs.tick([Running("a", 1.0, 0.0, "\x1b[2Jtext", "[red]\x1b[2Jtitle")])
     assert "\x1b" not in "".join(shown(jobs))
     assert "[red]?[2Jtitle" in shown(jobs)[-1]
 

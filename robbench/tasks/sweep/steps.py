@@ -75,6 +75,7 @@ def attack(payload: Payload) -> dict[str, Any]:
         "model": payload["model"],
         "fresh": place.force or not all(info["run_id"] in had for info in infos),
         "run_ids": [info["run_id"] for info in infos],
+        "threats": [one.plan.threats[one.eps_index].text for one in found],
         "clean_accuracy": [info["clean_accuracy"] for info in infos],
         "robust_accuracy": [info["robust_accuracy"] for info in infos],
     }
