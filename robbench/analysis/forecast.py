@@ -197,5 +197,26 @@ class TrainForecast(NamedTuple):
     device: str
 
 
+@dataclasses.dataclass(frozen=True)
+class SweepForecast:
+    """Seconds one task after the other; the time of measuring and checking runs is not in it.
+
+    attacks: as earlier runs of the same attacks needed, None without such. attacks_at_most and
+    queries_at_most: if no attack breaks a sample; None where an attack does not say. kinds:
+    trainings and attacks that were measured; guessed: tasks of other kinds.
+    """
+
+    n_trainings: int
+    n_attacks: int
+    n_others: int
+    trainings: float
+    attacks: float | None
+    attacks_at_most: float | None
+    queries_at_most: float | None
+    kinds: int
+    guessed: int
+    device: str
+
+
 def _plain(found: Range | None) -> dict[str, float] | None:
     return None if found is None else found._asdict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from robbench.cli.reporter import Reporter, fail, print_json, print_result, prin
 if TYPE_CHECKING:
     from robbench.tasks.sweep.compared import Compared
     from robbench.tasks.sweep.run import Swept
-    from robbench.tasks.sweep.start import Ahead
+    from robbench.tasks.sweep.start import Ahead, Place
 
 WHAT = "What to train and attack"
 File = Annotated[
@@ -153,7 +154,7 @@ def sweep(
     place = Place(out, device=device, data_dir=data_dir, download=download)
     reporter = Reporter(quiet=quiet, verbose=verbose)
     if dry_run:
-        _print_ahead(ahead(request, place, force=force), as_json=as_json)
+        _print_ahead(ahead(request, place, force=force), place, as_json=as_json)
         return
     with SweepLines(reporter, request.name, out) as lines:
         swept = run(
@@ -175,8 +176,12 @@ def sweep(
         raise fail(f"{error}. The same command tries again what is not done", 3)
 
 
-def _print_ahead(found: Ahead, *, as_json: bool) -> None:
-    """The tasks of a sweep and which are to be done."""
+def _print_ahead(found: Ahead, place: Place, *, as_json: bool) -> None:
+    """The tasks of a sweep, which are to be done, and what that costs."""
+    from robbench.reports.terminal.sweep import forecast_lines
+    from robbench.tasks.sweep.forecast import forecast_sweep
+
+    cost = forecast_sweep(found, place) if found.todo else None
     todo = {item.task.id for item in found.todo}
     if as_json:
         print_json(
@@ -194,10 +199,13 @@ def _print_ahead(found: Ahead, *, as_json: bool) -> None:
                 }
                 for item in found.plan.items
             ],
+            forecast=cost and dataclasses.asdict(cost),
         )
         return
     for item in found.plan.items:
         print_result(item.task.title + ("" if item.task.id in todo else ", done"))
+    for line in forecast_lines(cost) if cost else ["nothing left to do"]:
+        print_result(line)
 
 
 def _notes(compared: Compared) -> list[str]:
