@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robbench.attacks.base import Answer, AnyRowAttack, Oracle, state_of
 from robbench.core.gradients import column_gradients, pulled_back
-from robbench.core.rows import ALL, Rows, everywhere, nowhere, pick
+from robbench.core.rows import ALL, Rows, everywhere, finite, nowhere, pick
 from robbench.core.tiles import Model, Tiles
 from robbench.objectives import Objective, answered, at_rows, margins_left
 from robbench.slopes import slope_of
@@ -227,15 +227,17 @@ class ModelOracle(Oracle):
         self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Book what was asked: hits [B], and the margins left [B]. `bad` [B]: no gradient came."""
-        p, book, counted = self.p, self.book, self.active
-        finite = answered(logits)
-        hit = wrong & finite  # a NaN is no proof of a mistake
+        p, book = self.p, self.book
+        hit, may, odd = wrong, self.active, bad
         margin = margins_left(logits, p.aim, p.targeted)
-        if bad is not None or not everywhere(finite):
-            odd = ~finite if bad is None else bad | ~finite
-            book = book.replace(n_nonfinite=book.n_nonfinite + (counted & odd))
-        self.book = book.replace(n_forward=book.n_forward.add(counted, alpha=self.draws))
-        may = counted & finite & (hit | (margin < book.margin))
+        if not finite(margin):  # else every logit is an answer
+            known = answered(logits)
+            hit, may = wrong & known, self.active & known  # a NaN is no proof of a mistake
+            odd = ~known if bad is None else bad | ~known
+        if odd is not None:
+            book = book.replace(n_nonfinite=book.n_nonfinite + (self.active & odd))
+        self.book = book.replace(n_forward=book.n_forward.add(self.active, alpha=self.draws))
+        may = may & (hit | (margin < book.margin))
         if not nowhere(may):
             self._keep(x, margin, hit, may)
         return hit, margin

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robbench.core.rows import Rows, everywhere, lift, made_where, nowhere, pick
+from robbench.core.rows import Rows, everywhere, finite, lift, made_where, nowhere, pick
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -294,3 +294,17 @@ def test_where_asking_would_wait_no_mask_is_known_to_be_empty_or_full() -> None:
     mask = torch.ones(3, dtype=torch.bool, device="meta")
     assert not nowhere(mask)
     assert not everywhere(mask)
+    assert not finite(mask.float())
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 300])
+def test_one_value_that_is_no_finite_number_is_seen(n: int) -> None:
+    """Also where two of them would make a number; large numbers are finite."""
+    values = torch.linspace(-1, 1, n) * 3e38
+    assert finite(values)
+    for place in (0, -1) if n else ():
+        for odd in (torch.nan, torch.inf, -torch.inf):
+            other = values.clone()
+            other[place] = odd
+            assert not finite(other)
+            assert not finite(torch.cat([other, -other]))
