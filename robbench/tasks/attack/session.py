@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from robbench.core.limits import time_text
 from robbench.core.tiles import RowEquality, Tiles, largest_tile
 from robbench.data.base import Split
 from robbench.engine.cascade import Cascade, Update
-from robbench.engine.fast_model import fast_model
+from robbench.engine.fast_model import FastModel, fast_model
 from robbench.engine.flags import Flag, adaptations, afterwards, at_chance, make_flag, of_rows
 from robbench.engine.inspection import SAMPLES, Inspection, inspect
 from robbench.engine.lane import NO_LIMIT
@@ -131,13 +132,6 @@ class AttackSession:
 
     def _cascade(self, plan: AttackPlan, split: Split, indices: Sequence[int]) -> Cascade:
         config, own = plan.config, plan is self.plan
-        fast = fast_model(
-            plan.subject.model,
-            split.pixels(slice(0, 8)),
-            precision=config.precision,
-            compiled=config.compile,
-            tile=largest_tile(plan.device, split.images.shape[1:]).rows,
-        )
         return Cascade(
             plan.subject.model,
             split,
@@ -145,12 +139,24 @@ class AttackSession:
             plan.entries,
             seed=config.seed,
             width=plan.width,
-            fast=fast.model,
-            recheck=fast.recheck,
+            fast=self._search.model,
+            recheck=self._search.recheck,
             replay={i: self.replay[n] for i, n in enumerate(indices) if own and n in self.replay},
             queries=NO_LIMIT if config.max_queries is None else config.max_queries,
             keep_points=config.store_points,
             weights=self._weights_of(plan.entries),
+        )
+
+    @functools.cached_property
+    def _search(self) -> FastModel:
+        """What the attacks see: one for all parts of a run, or each would measure its own."""
+        config, split = self.plan.config, self.plan.subject.split
+        return fast_model(
+            self.plan.subject.model,
+            split.pixels(slice(0, 8)),
+            precision=config.precision,
+            compiled=config.compile,
+            tile=largest_tile(self.plan.device, split.images.shape[1:]).rows,
         )
 
     def _weights_of(self, entries: Sequence[AttackEntry]) -> list[float] | None:

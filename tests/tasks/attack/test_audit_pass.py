@@ -12,8 +12,10 @@ import pytest
 from robbench.core.spec import validate
 from robbench.core.status import UNFINISHED
 from robbench.engine.audit import draw
+from robbench.engine.fast_model import FastModel, fast_model
 from robbench.store.run import Run, read_points
 from robbench.store.store import Store
+from robbench.tasks.attack import session
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.job import AttackJob
 from robbench.tasks.attack.plan import AttackPlan, plan_attacks
@@ -155,6 +157,22 @@ def test_audited_samples_are_as_if_all_attacks_were_one_cascade(attacked: Attack
     assert max(broken) > 0
     robust = [run.info["robust_accuracy"] for run in found]
     assert robust == sorted(robust, reverse=True)
+
+
+def test_the_audit_searches_the_copy_that_the_attacks_searched(
+    attacked: Attacked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At all budgets one copy is made, or each part would fold and measure its own."""
+    made = []
+
+    def spy(*args: Any, **options: Any) -> FastModel:
+        made.append(fast_model(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(session, "fast_model", spy)
+    found, _ = attacked(**audit(), threat=["linf:0.05,0.1"])
+    assert [run.info["n_audited"] for run in found] == [DRAWN, DRAWN]
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize(("points", "adaptive"), [(False, False), (True, True)])
