@@ -40,9 +40,10 @@ def engine_for(
     if engine == "ray":
         if device.startswith("cuda:"):
             raise UserError(f"Ray chooses the GPU of each task: use device cuda, not {device}")
+        from robbench.execution.ray_connect import address_of
         from robbench.execution.ray_engine import Ray
 
-        return Ray(address=address, jobs=jobs, logs=logs, gpus=device != "cpu")
+        return Ray(address=address_of(address), jobs=jobs, logs=logs, gpus=device != "cpu")
     if jobs is None or jobs == 1:
         return Inline()
     threads = max(_cores() // jobs, 1)

@@ -16,10 +16,12 @@ _due = 0.0
 
 @contextlib.contextmanager
 def progress_into(path: Path) -> Iterator[None]:
-    """Inside, what `report` says goes into a file, which is removed in the end."""
+    """Inside, what `report` says goes into a file, which exists as long as the task."""
     global _path, _due
     _path, _due = path, 0.0
     try:
+        report(0.0, "")
+        _due = 0.0
         yield
     finally:
         _path = None
