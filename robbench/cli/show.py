@@ -9,6 +9,7 @@ import typer
 
 from robbench.cli import options as o
 from robbench.cli.reporter import Reporter, print_json, print_rich, reported
+from robbench.core.errors import UserError
 
 Run = Annotated[
     str,
@@ -22,6 +23,19 @@ Folder = Annotated[
     str | None,
     typer.Argument(
         metavar="[DIR]", help="An output folder or its address (default: what --out says)."
+    ),
+]
+
+
+MOST = 500
+"""Runs that are listed on a screen where nothing else was said."""
+Latest = Annotated[
+    str | None,
+    typer.Option(
+        "--latest",
+        metavar="N",
+        help=f"Only the N runs begun last, or all (default: {MOST}, with --json all).",
+        show_default=False,
     ),
 ]
 
@@ -58,6 +72,7 @@ def show(
 @reported
 def runs(
     folder: Folder = None,
+    latest: Latest = None,
     out: o.Out = Path("runs"),
     as_json: o.Json = False,
     quiet: o.Quiet = False,
@@ -69,15 +84,31 @@ def runs(
     """
     from robbench.analysis.show import list_runs
 
+    most = _most(latest, None if as_json else MOST)
     found, reporter = list_runs(folder, out), Reporter(quiet=quiet, verbose=verbose)
+    known = len(found["runs"])
+    found["runs"] = found["runs"][-(most or known) :]
     if as_json:
         print_json("robbench.runs/1", **found)
         return
     from robbench.reports.terminal.run import run_list
 
     print_rich(run_list(found, Path(folder or out)))
+    if len(found["runs"]) < known:
+        reporter.say(
+            f"these are the {most:,} runs begun last of {known:,}; --latest all lists all of them"
+        )
     for row in found["runs"]:
         reporter.detail(
             f"{row['run_id']}: {row['device']}, {row['wall_s']:.1f} s, robbench "
             f"{row['robbench_version']}"
         )
+
+
+def _most(latest: str | None, otherwise: int | None) -> int | None:
+    """How many runs to list, None for all. Raises UserError for what is no such number."""
+    if latest is None or latest == "all":
+        return None if latest else otherwise
+    if not latest.isdecimal() or len(latest) > 9 or int(latest) < 1:
+        raise UserError(f"--latest {latest}: give a number of runs such as {MOST}, or all")
+    return int(latest)

@@ -59,8 +59,12 @@ class Finder:
         found = (
             [path for name in names for path in self._named(name)] if names else _paths(self._refs)
         )
+        folders = {path.parent: _resolved(path.parent) for path in found}
         return list(
-            {path.resolve() if isinstance(path, Path) else path: path for path in found}.values()
+            {
+                _resolved(path) if _is_link(path) else folders[path.parent] / path.name: path
+                for path in found
+            }.values()
         )
 
     def _named(self, name: str) -> list[Location]:
@@ -106,6 +110,14 @@ class Finder:
                 f"{command('runs', out=self._models.parent)} shows what is there"
             )
         return [path for each in found for path in runs_at(each)]
+
+
+def _resolved(path: Location) -> Location:
+    return path.resolve() if isinstance(path, Path) else path
+
+
+def _is_link(path: Location) -> bool:
+    return isinstance(path, Path) and path.is_symlink()
 
 
 def _paths(found: Sequence[RunRef]) -> list[Location]:

@@ -155,7 +155,7 @@ FLAGS = {
         "--parquet",
     },
     "show": RESULTS,
-    "runs": RESULTS,
+    "runs": RESULTS | {"--latest"},
     "query": RESULTS | {"--csv", "--parquet", "--allow-files"},
     "list": {"--data-dir", "--json", "--quiet", "-q", "--verbose", "-v"},
     "explain": {"--data-dir", "--json", "--quiet", "-q", "--verbose", "-v"},

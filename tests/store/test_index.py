@@ -155,7 +155,7 @@ def test_files_in_the_index_are_not_opened(
     monkeypatch.setattr(
         index, "run_row", lambda path, columns: (opened.append(path.stem), read(path, columns))[1]
     )
-    monkeypatch.setattr(index, "_entry", lambda path: opened.append(path.stem))
+    monkeypatch.setattr(index, "_entry", lambda folder, name: opened.append(Path(name).stem))
     assert run_rows(parquet_files(runs)) == before
     assert [ref.model for ref in run_refs(parquet_files(runs))] == ["m0", "m1", "m2", "m3", "m4"]
     assert opened == []
