@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +43,16 @@ def recorded_command(facts: Mapping[str, Any]) -> Command | None:
         for name, value in (facts.get("env") or {}).items()
         if name.startswith("ROBBENCH_")
     }
-    return Command(shlex.join(["robbench", *words[1:]]), settings)
+    return Command(shlex.join(["robbench", *_of_the_whole(words[1:])]), settings)
+
+
+def _of_the_whole(words: Sequence[str]) -> Iterator[str]:
+    """The words of a command without `--shard`: one of its parts does not give the run."""
+    before = ""
+    for word in words:
+        if before != "--shard" and word.partition("=")[0] != "--shard":
+            yield word
+        before = word
 
 
 def attack_command(info: Mapping[str, Any]) -> Command:

@@ -26,6 +26,7 @@ from robbench.cli.explain import explain
 from robbench.cli.gate import gate
 from robbench.cli.inspect import inspect
 from robbench.cli.measure import measure
+from robbench.cli.merge import merge
 from robbench.cli.plot import plot
 from robbench.cli.query import query
 from robbench.cli.report import report
@@ -49,6 +50,7 @@ WORK, EVIDENCE, RESULTS, ABOUT = "Train and attack", "Evidence", "Results", "Abo
 app.command(rich_help_panel=WORK, cls=Command)(train)
 app.command(rich_help_panel=WORK, cls=Command)(attack)
 app.command(rich_help_panel=WORK, cls=Command)(sweep)
+app.command(rich_help_panel=WORK, cls=Command)(merge)
 app.command(rich_help_panel=WORK, cls=Command)(inspect)
 app.command(rich_help_panel=WORK, cls=Command)(demo)
 app.command(rich_help_panel=RESULTS, cls=Command)(compare)

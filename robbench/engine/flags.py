@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from robbench.core.tiles import RowEquality
-from robbench.engine.advice import HINTS, TEXTS, kinds
+from robbench.engine.advice import HINTS, TEXTS
 from robbench.statistics.proportions import wilson
 
 BLACK_BOX_SHARE = 0.002  # more than this share of all samples (AutoAttack's 0.2 points) ...
@@ -44,9 +44,9 @@ def afterwards(
     n_nonfinite: Sequence[int],
     n_zero_gradient: Sequence[int],
     rejects: bool = False,
-    attacks: Sequence[Any] = (),
+    done: Collection[str] = (),
 ) -> list[Flag]:
-    """What the finished samples of a run say, at one finite budget; `attacks` as for `inspect`.
+    """What the finished samples of a run say, at one finite budget; `done` as for `make_flag`.
 
     entries: specs of the cascade in their order; black_box: those among them that use no gradient
     of the model. Per sample: the spec that broke it (anything else, such as None or `clean`, when
@@ -68,9 +68,7 @@ def afterwards(
         flags.append(make_flag("black-box-only", alone, n, specs=specs))
     if zero:
         flags.append(
-            make_flag(
-                "zero-gradient", zero, n, kinds(attacks), text="zero-gradient-met", share=zero / n
-            )
+            make_flag("zero-gradient", zero, n, done, text="zero-gradient-met", share=zero / n)
         )
     if bad:
         flags.append(make_flag("rejected" if rejects else "non-finite", bad, n, share=bad / n))

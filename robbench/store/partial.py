@@ -20,7 +20,7 @@ from robbench.store.locations import Location
 from robbench.store.schema import POINTS
 from robbench.store.tables import read_table, table_kind, write_table
 
-_ANSWERS = "answers.json"
+_ANSWERS, _PLAN = "answers.json", "plan.json"
 
 
 class Partial:
@@ -134,8 +134,19 @@ class Partial:
 
     def answers(self) -> str | None:
         """What the model answered before the first sample; None when that is not known."""
+        return self._text(_ANSWERS)
+
+    def keep_plan(self, text: str) -> None:
+        """Note, as JSON, what else the run takes once its samples are there. As `append` does."""
+        atomic_write(self._folder / _PLAN, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def plan(self) -> str | None:
+        """What the last part noted; None when that is not known."""
+        return self._text(_PLAN)
+
+    def _text(self, name: str) -> str | None:
         try:
-            return read_text(self._folder / _ANSWERS, "the answers", "JSON")
+            return read_text(self._folder / name, name, "JSON")
         except UserError:
             return None
 

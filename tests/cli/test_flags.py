@@ -72,6 +72,7 @@ FLAGS = {
         "--tag",
     }
     | {"--measure", "--shard", "--jobs", "-j", "--engine", "--address"},
+    "merge": RESULTS,
     "sweep": (SHARED - {"--seed", "--config", "-c", "--batch-size", "-b"})
     | {
         "--grid",

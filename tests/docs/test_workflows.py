@@ -9,11 +9,14 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from .documents import blocks
 
 ROOT = Path(__file__).parents[2]
 ACTION = ROOT / ".github" / "actions" / "gate" / "action.yml"
@@ -222,3 +225,52 @@ def test_no_comment_without_a_verdict(runner: Callable[..., int], gh: Path) -> N
     given = {"GATE_MARKDOWN": "gate.md", "GATE_PULL_REQUEST": "7", "GITHUB_REPOSITORY": "me/mine"}
     assert runner(step["run"], **given) == 0
     assert not (gh / "asked").exists()
+
+
+# -- the examples of the page on clusters
+
+
+def _example(language: str) -> str:
+    (found,) = (block.text for block in blocks("clusters") if block.language == language)
+    return found
+
+
+@pytest.fixture
+def small() -> Callable[[str], str]:
+    """An example's script on 12 samples with a weak attack."""
+    return lambda script: script.replace("--attack autoattack", "--attack fgsm --limit 12")
+
+
+def test_the_batch_script_runs_as_tasks_of_an_array(
+    runner: Callable, store: Path, small: Callable
+) -> None:
+    """Each task its part, whatever the array is; the last one writes the run."""
+    script = _example("sh")
+    assert script.startswith("#!/bin/bash\n#SBATCH ")
+    (first, last) = re.findall(r"^#SBATCH --array=(\d+)-(\d+)$", script, re.MULTILINE)[0]
+    assert int(last) > int(first)
+    for task in (0, 1):
+        assert not list((store / "results").glob("runs/*"))
+        variables = {"ID": task, "MIN": 0, "MAX": 1, "COUNT": 2}
+        array = {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in variables.items()}
+        assert runner(small(script), ROBBENCH_OUT=str(store), **array) == 0
+    assert len(list((store / "results").glob("runs/*"))) == 1
+    assert runner(small(script), ROBBENCH_OUT=str(store)) == 2  # outside of an array
+
+
+def test_the_indexed_job_has_a_part_for_each_index(
+    runner: Callable, store: Path, small: Callable
+) -> None:
+    """Well-formed, as many parts as completions, and the script of an index runs."""
+    job = yaml.safe_load(_example("yaml"))
+    assert (job["kind"], job["spec"]["completionMode"]) == ("Job", "Indexed")
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    environment = {each["name"]: each["value"] for each in container["env"]}
+    assert mounts == {pod["volumes"][0]["name"]: environment["ROBBENCH_OUT"]}
+    (script,) = container["args"]
+    assert script.endswith(f"--shard $((JOB_COMPLETION_INDEX + 1))/{job['spec']['completions']}")
+    run = partial(runner, small(script), ROBBENCH_OUT=str(store))
+    assert run(JOB_COMPLETION_INDEX="7") == 0
+    assert run(JOB_COMPLETION_INDEX="8") == 2

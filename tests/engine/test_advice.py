@@ -67,7 +67,12 @@ def test_flags_of_a_run_with_everything_advise_none_of_it() -> None:
         attacks = [ATTACKS.build(spec) for spec in specs]
         found = inspect(model, x, y, Tiles(32, 8), attacks).flags
         found += afterwards(
-            specs, (), [None] * 16, n_nonfinite=[0] * 16, n_zero_gradient=[3] * 16, attacks=attacks
+            specs,
+            (),
+            [None] * 16,
+            n_nonfinite=[0] * 16,
+            n_zero_gradient=[3] * 16,
+            done=kinds(attacks),
         )
         assert [flag.name for flag in found] == ["zero-gradient", "zero-gradient"]
         return [flag.text for flag in found]

@@ -101,7 +101,7 @@ def _complete(plan: AttackPlan, kept: Sequence[Rows], partials: Sequence[Partial
     if not plan.config.store_points:
         return list(kept)
     return [
-        _with_points(found, partial.samples_with_points())
+        with_points(found, partial.samples_with_points())
         for found, partial in zip(kept, partials, strict=True)
     ]
 
@@ -129,7 +129,7 @@ def _salvage(partial: Partial, store: Store, run: Run) -> None:
         partial.append_points(batch)
         ids |= {row["sample_id"] for row in batch}
     whole = [row for row in run.samples.to_pylist() if not row["audited"]]
-    rows = _with_points(_by_index(whole), ids)
+    rows = with_points(_by_index(whole), ids)
     partial.append([{**row, "audited": None} for row in rows.values()])
 
 
@@ -150,7 +150,7 @@ def _lacks_points(rows: Sequence[Mapping[str, Any]], ids: set[int]) -> bool:
     return any(_moved(row) and row["sample_id"] not in ids for row in rows)
 
 
-def _with_points(rows: Rows, ids: set[int]) -> Rows:
+def with_points(rows: Rows, ids: set[int]) -> Rows:
     """A sample is decided together with its point."""
     return {i: row for i, row in rows.items() if row["sample_id"] in ids or not _moved(row)}
 

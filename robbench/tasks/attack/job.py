@@ -23,6 +23,7 @@ from robbench.tasks.attack.earlier import (
     to_mend,
 )
 from robbench.tasks.attack.identity import code_modules
+from robbench.tasks.attack.merge import left_by
 from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.attack.points import points_to_replay
 from robbench.tasks.attack.progress import (
@@ -192,6 +193,8 @@ class AttackJob:
         shards = ShardWriter(partials)
         with shards.flushing_on_stop(stop):
             session.inspect()
+            for eps_index, partial in enumerate(partials):
+                partial.keep_plan(left_by(session, eps_index))
             for fresh in session.decide(todo, lambda: bool(stop)):
                 for eps_index, row in fresh.rows:
                     rows[eps_index].append(row)

@@ -23,7 +23,6 @@ from robbench.store.provenance import provenance
 from robbench.store.schema import DISTANCES, SCHEMA_VERSION
 from robbench.tasks.attack.identity import attack_codes, full_specs, has_backend
 from robbench.tasks.attack.plan import AttackPlan
-from robbench.threat.model import ThreatModel
 
 
 def sample_row(
@@ -67,20 +66,40 @@ def sample_row(
     }
 
 
-def run_row(
-    plan: AttackPlan,
-    level: int,
-    rows: list[dict[str, Any]],
+def finished_row(
+    facts: dict[str, Any],
+    rows: Sequence[dict[str, Any]],
     *,
     disagreements: int | None,
     flags: Sequence[Any],
-    started: datetime,
     wall: float,
     resumed: int,
+) -> dict[str, Any]:
+    """The row of the runs table, from `run_facts` and the sample rows."""
+    norm, eps = facts["norm"], facts["eps"]
+    provenance = json.loads(facts["provenance"]) | {"resumed_samples": resumed}
+    return {
+        **facts,
+        **summarise(rows, budget=math.isfinite(eps)),
+        "status": "done",
+        "finished_at": datetime.now(UTC).replace(tzinfo=None),
+        "wall_s": wall,
+        "n_disagreements": disagreements,
+        "distance_p50": _median_distance(rows, norm) if math.isinf(eps) else None,
+        "flags": json.dumps([flag._asdict() for flag in flags]),
+        "provenance": json.dumps(provenance),
+    }
+
+
+def run_facts(
+    plan: AttackPlan,
+    level: int,
+    *,
+    started: datetime,
     inspection: Sequence[int],
     equality: RowEquality,
 ) -> dict[str, Any]:
-    """The row of the runs table for one budget of a plan, from its sample rows."""
+    """What the row of the runs table says of one budget of a plan before any sample is decided."""
     subject, config, facts, threat = plan.subject, plan.config, provenance(), plan.threats[level]
     trained = subject.trained.get("config", {})
     # The steps of an attack are bit-equal at any width on the CPU; of the models it is measured;
@@ -99,9 +118,7 @@ def run_row(
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": plan.run_ids[level],
-        "status": "done",
         "started_at": started,
-        "finished_at": datetime.now(UTC).replace(tzinfo=None),
         "model": plan.label,
         "model_arch": subject.arch,
         "model_hash": subject.hash,
@@ -117,8 +134,6 @@ def run_row(
         "attack": plan.attack,
         "attack_params": json.dumps(full_specs(plan.entries)),
         "seed": config.seed,
-        **summarise(rows, budget=math.isfinite(threat.eps)),
-        "wall_s": wall,
         "batch_size": plan.width,
         "git_sha": facts["git_sha"],
         "git_dirty": facts["git_dirty"],
@@ -133,7 +148,6 @@ def run_row(
         "provenance": json.dumps(
             {
                 **facts,
-                "resumed_samples": resumed,
                 "inspection_queries": inspection,
                 "attack_code": attack_codes(plan.all_entries),
                 **({"audit_params": full_specs(plan.audit.entries)} if plan.audit else {}),
@@ -142,9 +156,6 @@ def run_row(
         "precision": config.precision,
         "max_time_s": config.max_time,
         "max_queries": config.max_queries,
-        "n_disagreements": disagreements,
-        "distance_p50": _median_distance(rows, threat) if math.isinf(threat.eps) else None,
-        "flags": json.dumps([flag._asdict() for flag in flags]),
         "train_config": json.dumps(trained) if trained else None,
         "answers": subject.answers,
         "model_outputs": subject.outputs or None,
@@ -204,13 +215,11 @@ def _class_names(classes: Sequence[str]) -> str | None:
     return None if list(classes) == [*map(str, range(len(classes)))] else json.dumps(list(classes))
 
 
-def _median_distance(rows: Sequence[dict[str, Any]], threat: ThreatModel) -> float:
+def _median_distance(rows: Sequence[dict[str, Any]], norm: str) -> float:
     """Half of the samples have an adversarial point no farther than this.
 
     Inf when none was found for so many.
     """
-    sizes = sorted(
-        row[f"dist_{threat.norm_name}"] if row["adversarial"] else math.inf for row in rows
-    )
+    sizes = sorted(row[f"dist_{norm}"] if row["adversarial"] else math.inf for row in rows)
     middle = len(sizes) // 2
     return sizes[middle] if len(sizes) % 2 else (sizes[middle - 1] + sizes[middle]) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import time
@@ -12,9 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from robbench.analysis.audited import AUDITED, MASKING, survives
 from robbench.attacks.base import AttackEntry
-from robbench.catalogue.cascades import audited_by
 from robbench.core.device import deterministic
 from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
@@ -23,14 +22,14 @@ from robbench.core.tiles import RowEquality, Tiles, largest_tile
 from robbench.data.base import Split
 from robbench.engine.cascade import Cascade, Update
 from robbench.engine.fast_model import FastModel, fast_model
-from robbench.engine.flags import Flag, adaptations, afterwards, at_chance, make_flag, of_rows
 from robbench.engine.inspection import SAMPLES, Inspection, inspect
 from robbench.engine.lane import NO_LIMIT
 from robbench.engine.progress import EntryProgress, Work
 from robbench.engine.shapes import equality_of
+from robbench.tasks.attack.facts import FlagFacts, flag_facts
 from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.attack.points import encode
-from robbench.tasks.attack.rows import run_row, sample_row
+from robbench.tasks.attack.rows import finished_row, run_facts, sample_row
 
 CLEAN_GRACE = 30.0
 """Seconds by which the pass over the clean inputs may outlast the time limit."""
@@ -190,68 +189,33 @@ class AttackSession:
         wall: seconds it took; resumed: how many samples an earlier process has decided, in which
         case neither the time nor the disagreements are known.
         """
-        return run_row(
-            self.plan,
-            eps_index,
+        return finished_row(
+            self.kept(eps_index)["row"],
             rows,
             disagreements=None if resumed else self.disagreements,
-            flags=self.flags(rows),
-            started=self.started,
+            flags=self._facts.flags(rows),
             wall=math.nan if resumed else wall,
             resumed=resumed,
-            inspection=self.inspection[1:],
-            equality=self.equality,
         )
 
     def masking(self, rows: list[Row]) -> list[str]:
-        """What speaks for masked gradients: names of flags, else attacks of less access that broke.
+        """What speaks for masked gradients, see `FlagFacts`."""
+        return self._facts.masking(rows)
 
-        Those of the audit, where attacks with gradients had failed.
-        """
-        audit = self.plan.audit.entries if self.plan.audit else ()
-        white = any(entry.attack.access == "white-box" for entry in self.plan.entries)
-        less = {entry.spec for entry in audit if white and entry.attack.access != "white-box"}
-        signs = [flag.name for flag in self._signs(rows) if flag.name in MASKING]
-        broke = [row["broken_by"] for row in rows if row["broken_by"] in less]
-        return list(dict.fromkeys(signs or broke))
+    def kept(self, eps_index: int) -> dict[str, Any]:
+        """What the run of one eps needs beside its rows, in plain data, see `merge.py`."""
+        row = run_facts(
+            self.plan,
+            eps_index,
+            started=self.started,
+            inspection=self.inspection[1:],
+            equality=self.equality,
+        )
+        return {"row": row, "flags": dataclasses.asdict(self._facts)}
 
-    def flags(self, rows: list[Row]) -> list[Flag]:
-        """What was noticed before the attack, what the finished rows say, and what that advises."""
-        found, plan = self._signs(rows), self.plan
-        exact = all(row.get(AUDITED) for row in rows if survives(row))
-        cheap = plan.audit is not None or all(map(audited_by, plan.config.attack))
-        if cheap and not exact and (signs := self.masking(rows)):
-            found.append(make_flag("audit-all", 0, 0, signs=", ".join(signs)))
-        return found
-
-    def _signs(self, rows: list[Row]) -> list[Flag]:
-        subject = self.plan.subject
-        before = [
-            *subject.remarks,
-            *adaptations(subject.width, self.plan.all_entries),
-            *self.inspection.flags,
-        ]
-        after = _flags_of_rows(self.plan, rows)
-        if any(flag.name == "no-gradient" for flag in before):  # says why they are zero
-            after = [flag for flag in after if flag.name != "zero-gradient"]
-        return before + of_rows(self.equality, before) + after
-
-
-def _flags_of_rows(plan: AttackPlan, rows: list[Row]) -> list[Flag]:
-    # Without a budget the nearest point wins, of whichever attack.
-    fixed, entries = math.isfinite(plan.threats[-1].eps), plan.all_entries
-    black_box = {e.spec for e in entries if fixed and e.attack.access != "white-box"}
-    return at_chance(
-        [row["clean_correct"] for row in rows], [row["label"] for row in rows]
-    ) + afterwards(
-        [entry.spec for entry in entries],
-        black_box,
-        [row["broken_by"] for row in rows],
-        n_nonfinite=tuple(row["n_nonfinite"] for row in rows),
-        n_zero_gradient=tuple(row["n_zero_gradient"] for row in rows),
-        rejects=plan.subject.rejects,
-        attacks=[entry.attack for entry in plan.entries],
-    )
+    @property
+    def _facts(self) -> FlagFacts:
+        return flag_facts(self.plan, self.inspection.flags, self.equality)
 
 
 def _point_rows(
