@@ -122,3 +122,12 @@ def test_a_suggested_command_is_about_these_runs() -> None:
     assert about_runs("measure", rows, Path("x")) == "robbench measure at --out x"
     own = rows[0] | {"data": "mine:pictures"}
     assert about_runs("check", [own], Path("x")) == "robbench check 0000 --trust-code --out x"
+
+
+@pytest.mark.parametrize("shard", [["--shard", "2/8"], ["--shard=slurm"]])
+def test_a_part_is_recorded_as_the_command_of_the_whole(shard):
+    """One part does not give the run; a value that looks alike stays."""
+    words = ["/bin/robbench", "attack", "at", *shard, "--tag", "shard", "--limit", "9"]
+    found = recorded_command({"argv": words})
+    assert found is not None
+    assert found.line == "robbench attack at --tag shard --limit 9"

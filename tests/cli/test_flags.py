@@ -168,6 +168,7 @@ FLAGS = {
 ARGUMENTS = {
     "train": [],
     "attack": ["models"],
+    "merge": ["runs"],
     "sweep": ["file"],
     "inspect": ["model"],
     "compare": ["runs"],

@@ -14,8 +14,8 @@ from robbench.core.documents import parse_json
 from robbench.core.errors import UserError
 from robbench.core.spec import short_hash
 from robbench.data.base import Split
-from robbench.store.find import RUN_ID
 from robbench.store.hints import place
+from robbench.store.row import RUN_ID
 from robbench.store.store import Store
 from robbench.tasks.attack.earlier import Rows, decided_by_all, with_points
 from robbench.tasks.attack.facts import read_flag_facts
