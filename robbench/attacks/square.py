@@ -140,11 +140,11 @@ class Square(Attack[State]):
 
         Adding +-2 eps to the window and clipping, as the paper has it, is this.
         """
-        n = len(drawn)
         offsets = windows.offsets(self._plan(p), drawn[:, 0])
-        places = (drawn[:, 1:, None] + offsets).reshape(n, 2, -1)
-        new = s.faces.gather(1, places[:, 1])
-        return s.x_best.reshape(n, -1).scatter(1, places[:, 0], new).reshape(s.x.shape)
+        places = drawn[:, 1:, None] + offsets  # first those in x, then those in the faces
+        entries, sources = places.reshape(len(drawn), 2, -1).unbind(1)
+        new = s.faces.gather(1, sources)
+        return s.x_best.flatten(1).scatter(1, entries, new).reshape(s.x.shape)
 
     def _pyramids(self, x: Tensor, u: Tensor, t: Tensor, p: Problem) -> Tensor:
         channels, height, width = windows.image_shape(x.shape[1:])

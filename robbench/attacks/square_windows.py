@@ -127,7 +127,7 @@ def corner(u: Tensor, size: Tensor, whole: int) -> Tensor:
 def offsets(plan: Plan, level: Tensor) -> Tensor:
     """[B,1,n] or [n] int64: the plan's for windows of levels [B], n those of the largest."""
     n = len(plan.offsets[0])  # of any level: asking for these rows' would make a GPU's host wait
-    if level.device.type == "cpu":
+    if level.is_cpu:
         levels: set[int] = set(level.tolist())
         if len(levels) == 1:
             return plan.offsets[levels.pop()]

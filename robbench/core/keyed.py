@@ -83,7 +83,7 @@ class Block(Rows):
 
         `draw(key, t)` gives the values [R,n] for keys [R] at steps [R].
         """
-        if t.device.type != "cpu":  # who needs another block: asking would make the host wait
+        if not t.is_cpu:  # who needs another block: asking would make the host wait
             return draw(key, t), self
         place, block = t - self.begin, self
         places = set(place.tolist())

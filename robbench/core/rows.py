@@ -30,7 +30,7 @@ def nowhere(mask: Tensor) -> bool:
 
     So only to save work that changes nothing where the mask is empty.
     """
-    if mask.device.type != "cpu":
+    if not mask.is_cpu:
         return False
     # To list a few values takes a tenth of the time of an operator.
     return not mask.any() if mask.numel() > _FEW else True not in mask.flatten().tolist()
@@ -38,14 +38,14 @@ def nowhere(mask: Tensor) -> bool:
 
 def everywhere(mask: Tensor) -> bool:
     """Whether a mask holds in all rows, where asking costs next to nothing, as for `nowhere`."""
-    if mask.device.type != "cpu":
+    if not mask.is_cpu:
         return False
     return bool(mask.all()) if mask.numel() > _FEW else False not in mask.flatten().tolist()
 
 
 def finite(values: Tensor) -> bool:
     """Whether all values [B] are, where asking costs next to nothing, as for `nowhere`."""
-    if values.device.type != "cpu":
+    if not values.is_cpu:
         return False
     if values.numel() > _FEW:
         return bool(values.isfinite().all())
@@ -75,7 +75,7 @@ def made_where(mask: Tensor, make: Callable[[Tensor | slice], Tensor], otherwise
 
     On a GPU `make` is asked for all rows, as to know which would make the host wait.
     """
-    if mask.device.type != "cpu":
+    if not mask.is_cpu:
         return pick(mask, make(ALL), otherwise)
     rows = mask.nonzero()[:, 0]
     if len(rows) == 0:
@@ -88,9 +88,7 @@ def made_where(mask: Tensor, make: Callable[[Tensor | slice], Tensor], otherwise
 
 def _large_alike(a: Tensor, b: Tensor) -> bool:
     """Whether it is faster to ask which rows differ, and to copy only these."""
-    return (
-        a.numel() >= _LARGE and a.device.type == "cpu" and a.shape == b.shape and a.dtype == b.dtype
-    )
+    return a.numel() >= _LARGE and a.is_cpu and a.shape == b.shape and a.dtype == b.dtype
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

@@ -196,7 +196,7 @@ class ModelOracle(Oracle):
         """Whether all rows can be asked the same at no more cost than only those that matter."""
         # Asking a GPU who wants a gradient would make the host wait for it, which costs more than
         # one gradient too many.
-        if self.active.device.type != "cpu" or n != self.tiles.padded(n):
+        if not self.active.is_cpu or n != self.tiles.padded(n):
             return n == self.tiles.padded(n)
         live, padded = self.active.tolist().count(True), self.tiles.padded
         if moves is None:

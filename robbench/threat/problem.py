@@ -177,7 +177,7 @@ def size_and_fits(x: Tensor, p: Problem, among: Tensor | None = None) -> tuple[T
 
     Of rows that are not `among` [B], if given, any size, and not inside.
     """
-    if among is None or among.device.type != "cpu":  # which rows: a GPU would have to be awaited
+    if among is None or not among.is_cpu:  # which rows: a GPU would have to be awaited
         size, inside = _size_and_fits(x, p.x0, p.eps, p.norm, p.free)
         return size, inside if among is None else among & inside
     rows = among.nonzero()[:, 0]
