@@ -12,6 +12,7 @@ from robbench.api.results import compare, load_runs, names_of
 from robbench.api.specs import attack_texts, inner_text, loss_text, model_text
 from robbench.api.wording import in_python, pythonic
 from robbench.core.errors import UserError
+from robbench.core.part import WHOLE, parse_part
 from robbench.execution.task import Engine, Outcome
 from robbench.tasks.signals import StopFlag
 from robbench.tasks.sweep.compared import over_seeds
@@ -98,6 +99,7 @@ def sweep(
     engine: str = "local",
     address: str | None = None,
     retries: int = 0,
+    shard: str | None = None,
     device: str = "auto",
     out: Path | str = "runs",
     data_dir: Path | str | None = None,
@@ -111,8 +113,9 @@ def sweep(
     range(3)}`; losses, models and attacks may be objects or classes of your own that are in a
     module. train, attack: settings that do not vary. models: trained models or specs to attack.
     file: a TOML file, whose settings the others replace. jobs, engine, address: how many tasks at a
-    time, and where. A task that fails is a row of `.tasks`, and the rest goes on. Raises UserError,
-    before anything begins, for what cannot work.
+    time, and where. shard: `2/8`, the part of the models that is this process' own. A task that
+    fails is a row of `.tasks`, and the rest goes on. Raises UserError, before anything begins, for
+    what cannot work.
     """
     fixed = {
         f"{command}.{key}": _as_spec(key, value)
@@ -145,6 +148,7 @@ def sweep(
             address=address,
             retries=retries,
             force=force,
+            part=WHOLE if shard is None else parse_part(shard),
             watcher=_Log(progress or silent, stop),
         )
     if error := swept.error():

@@ -99,6 +99,16 @@ Retries = Annotated[
         "--retries", panel=o.RUN, min=0, metavar="N", help="Further tries of a task that failed."
     ),
 ]
+Shard = Annotated[
+    str | None,
+    option(
+        "--shard",
+        panel=o.RUN,
+        metavar="i/n|slurm",
+        help="Only part i of n of the models, beside processes that do the others. slurm: as the "
+        "job array has it.",
+    ),
+]
 
 
 @reported
@@ -118,6 +128,7 @@ def sweep(
     engine: o.EngineName = "local",
     address: o.Address = None,
     retries: Retries = 0,
+    shard: Shard = None,
     out: o.Out = Path("runs"),
     device: o.Device = "auto",
     data_dir: o.DataDir = None,
@@ -135,6 +146,7 @@ def sweep(
     """
     from robbench.cli.sweep_lines import SweepLines
     from robbench.core.config import key_value
+    from robbench.core.part import WHOLE, parse_part
     from robbench.tasks.sweep.compared import compare_sweep
     from robbench.tasks.sweep.grid import parse_axis
     from robbench.tasks.sweep.request import read_request
@@ -152,9 +164,9 @@ def sweep(
         prefix=prefix,
     )
     place = Place(out, device=device, data_dir=data_dir, download=download)
-    reporter = Reporter(quiet=quiet, verbose=verbose)
+    reporter, part = Reporter(quiet=quiet, verbose=verbose), parse_part(shard) if shard else WHOLE
     if dry_run:
-        _print_ahead(ahead(request, place, force=force), place, as_json=as_json)
+        _print_ahead(ahead(request, place, force=force, part=part), place, as_json=as_json)
         return
     with SweepLines(reporter, request.name, out) as lines:
         swept = run(
@@ -165,9 +177,14 @@ def sweep(
             address=address,
             retries=retries,
             force=force,
+            part=part,
             watcher=lines,
         )
-    compared = compare_sweep(swept, out) if "compare" in request.steps and swept.run_ids else None
+    compared = None
+    if not swept.whole:
+        reporter.say(f"part {part} is over; the last one, or a command without --shard, compares")
+    elif "compare" in request.steps:
+        compared = compare_sweep(swept, out)
     for note in [] if compared is None else _notes(compared):
         reporter.say(note)
     _print(swept, compared, out, as_json=as_json)
@@ -197,12 +214,12 @@ def _print_ahead(found: Ahead, place: Place, *, as_json: bool) -> None:
                     "after": item.task.after,
                     "done": item.task.id not in todo,
                 }
-                for item in found.plan.items
+                for item in found.items
             ],
             forecast=cost and dataclasses.asdict(cost),
         )
         return
-    for item in found.plan.items:
+    for item in found.items:
         print_result(item.task.title + ("" if item.task.id in todo else ", done"))
     for line in forecast_lines(cost) if cost else ["nothing left to do"]:
         print_result(line)
@@ -219,7 +236,7 @@ def _print(swept: Swept, compared: Compared | None, out: Path, *, as_json: bool)
             "robbench.sweep/1",
             name=swept.plan.name,
             table=swept.state.table,
-            tasks={"total": len(swept.plan.items), "computed": swept.computed, **swept.counts},
+            tasks={"total": len(swept.items), "computed": swept.computed, **swept.counts},
             failed=[
                 {"task": item.task.id, "error": swept.records[item.task.id]["error"]}
                 for item in swept.failed

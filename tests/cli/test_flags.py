@@ -90,6 +90,7 @@ FLAGS = {
         "--engine",
         "--address",
         "--retries",
+        "--shard",
     },
     "inspect": (SHARED - {"--config", "-c", "--set", "-S", "--force", "--dry-run"})
     | {"--attack", "-a", "--threat", "--data", "--split", "--shape"},

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from robbench.analysis.comparison import Comparison, compare_runs
 from robbench.core.errors import UserError
-from robbench.store.run import read_run
 from robbench.store.store import Store
 from robbench.tasks.sweep.plan import SweepPlan
 from robbench.tasks.sweep.run import Swept
 
 _APART = ("data", "split", "subset")
+MOST = 1000
+"""Runs that are compared of themselves."""
 _KINDS = {
     "attack": "attack",
     "audit": "attack",
@@ -37,17 +39,26 @@ def compare_sweep(swept: Swept, out: Path) -> Compared:
     Where the seed of the training varies, a row is the mean over seeds. What else varies of the
     attack is marked.
     """
+    run_ids = dataclasses.replace(swept, items=swept.plan.items).run_ids
+    if len(run_ids) > MOST:
+        return Compared(
+            [],
+            [
+                f"{len(run_ids):,} runs are more than a table shows: compare some of them with "
+                f"--where tag={swept.plan.tag} --where COLUMN=VALUE"
+            ],
+        )
     groups: dict[tuple[str | None, ...], list[str]] = {}
-    store = Store(out)
-    for run_id in swept.run_ids:
-        info = read_run(store.run_path(run_id), ("sample_id",)).info
-        groups.setdefault(tuple(info[name] for name in _APART), []).append(run_id)
+    about = {row["run_id"]: row for row in Store(out).rows(("run_id", *_APART))}
+    for run_id in run_ids:
+        row = about.get(run_id, {})
+        groups.setdefault(tuple(row.get(name) for name in _APART), []).append(run_id)
     tables, notes = list[Comparison](), list[str]()
-    for run_ids in groups.values():
+    for group in groups.values():
         try:
             tables.append(
                 compare_runs(
-                    run_ids, out, allow=_varied(swept.plan), over_seeds=over_seeds(swept.plan)
+                    group, out, allow=_varied(swept.plan), over_seeds=over_seeds(swept.plan)
                 )
             )
         except UserError as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from robbench.core.errors import UserError
+from robbench.core.part import WHOLE, Part
 from robbench.core.spec import short_hash
 from robbench.execution.task import Task
 from robbench.tasks.sweep.axes import Resolved, Values, resolve, settings_at, texts_at
@@ -42,6 +43,18 @@ class SweepPlan:
     def name(self) -> str:
         """Of the sweep."""
         return self.request.name
+
+    def of(self, part: Part) -> list[Item]:
+        """The tasks of a part: every count-th model, with all that is done with it."""
+        if part == WHOLE:
+            return self.items
+        models = list(dict.fromkeys(item.model for item in self.items))
+        if part.count > len(models):
+            raise UserError(
+                f"part {part} of {len(models)} models: make at most {len(models)} parts"
+            )
+        own = {models[n] for n in part.of(len(models))}
+        return [item for item in self.items if item.model in own]
 
     @property
     def tag(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from robbench.core.files import check_writable
-from robbench.core.lock import locked
+from robbench.core.part import WHOLE, Part
 from robbench.execution.driver import drive
 from robbench.execution.task import Engine, Outcome
 from robbench.store.tables import number_of_rows
@@ -23,12 +23,21 @@ PAUSE, SHARE = 10.0, 0.05  # seconds between two tables, of which writing takes 
 
 @dataclasses.dataclass(frozen=True)
 class Swept:
-    """A sweep that has ended: its plan, and the last record of every task."""
+    """A sweep that has ended, or a part of it: its tasks, and the last record of each of the plan.
+
+    computed: how many ended in this call.
+    """
 
     plan: SweepPlan
     state: SweepState
+    items: list[Item]
     records: Mapping[str, Record]
-    computed: int  # tasks that ended in this call
+    computed: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left to other parts."""
+        return all(self._status(item) != "waiting" for item in self.plan.items)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -38,19 +47,19 @@ class Swept:
     @property
     def counts(self) -> dict[str, int]:
         """How many tasks have each status."""
-        return dict(Counter(self._status(item) for item in self.plan.items))
+        return dict(Counter(self._status(item) for item in self.items))
 
     @property
     def failed(self) -> list[Item]:
         """The tasks that failed or were lost, in their order."""
-        return [item for item in self.plan.items if self._status(item) in ("failed", "lost")]
+        return [item for item in self.items if self._status(item) in ("failed", "lost")]
 
     @property
     def run_ids(self) -> list[str]:
         """The runs of all attacks that are done, each once."""
         found = (
             self.records[item.task.id]["value"]["run_ids"]
-            for item in self.plan.items
+            for item in self.items
             if item.kind == "attack" and self._status(item) == "done"
         )
         return list(dict.fromkeys(run_id for run_ids in found for run_id in run_ids))
@@ -64,12 +73,12 @@ class Swept:
         more = f" ({skipped} more were skipped that need one of them)" if skipped else ""
         why = self.records[first.task.id]["error"] or "its process was lost"
         return (
-            f"{len(self.failed)} of {len(self.plan.items)} tasks failed{more}; the first, "
+            f"{len(self.failed)} of {len(self.items)} tasks failed{more}; the first, "
             f"{first.task.title}: {why}"
         )
 
     def _status(self, item: Item) -> str:
-        return str(self.records[item.task.id]["status"])
+        return str(self.records.get(item.task.id, WAITING)["status"])
 
 
 class Watcher:
@@ -95,72 +104,82 @@ def run_sweep(
     *,
     retries: int = 0,
     force: bool = False,
+    part: Part = WHOLE,
     require: Callable[[Sequence[Item]], None],
     watcher: Watcher,
 ) -> Swept:
     """Run the tasks that are not done, with a record of every outcome.
 
-    engine: makes the engine, once there is something to do. require: raises UserError for tasks
-    that cannot work, before any begins. What is finished is kept whatever happens: the same call
-    goes on from there. Waits while another process is at this sweep.
+    engine: makes the engine, once there is something to do. part: the tasks that are its own,
+    beside processes that run other parts. require: raises UserError for tasks that cannot work,
+    before any begins. What is finished is kept whatever happens: the same call goes on from there.
+    Waits while another process is at the same tasks.
     """
-    records = state.read()
-    if todo := left(plan, state, records, force):
+    own, records = plan.of(part), state.read()
+    if todo := left(own, plan, state, records, force):
         require(todo)
         check_writable(state.folder)
     elif state.table.exists() and number_of_rows(state.table) == len(plan.items):
-        watcher.begins(len(plan.items), len(plan.items))
-        return Swept(plan, state, records, 0)
-    with locked(state.folder / "lock", f"sweep {plan.name}", say=watcher.say):
-        records = state.read()
-        todo = left(plan, state, records, force)  # another process may have been at it
-        for item in todo:
-            records[item.task.id] = WAITING
-        table = _Table(plan, state, records)
+        watcher.begins(len(own), len(own))
+        return Swept(plan, state, own, records, 0)
+    with state.locked(part, watcher.say):
+        todo = left(own, plan, state, state.read(), force)  # another process may have been at it
+        table = _Table(plan, state, {item.task.id for item in todo})
         table.write()
-        watcher.begins(len(plan.items), len(plan.items) - len(todo))
+        watcher.begins(len(own), len(own) - len(todo))
         items = {item.task.id: item for item in todo}
         try:
             with engine() as workers:
                 for outcome in drive(
-                    [item.task for item in plan.items],
+                    [item.task for item in own],
                     workers,
                     retries=retries,
-                    done=[item.task.id for item in plan.items if item.task.id not in items],
+                    done=[item.task.id for item in own if item.task.id not in items],
                     tick=lambda: watcher.tick(workers),
                 ):
-                    records[outcome.task] = state.add(outcome)
+                    state.add(outcome, part)
+                    table.waiting.discard(outcome.task)
                     watcher.ended(items[outcome.task], outcome)
                     table.write_if_due()
         finally:
-            table.write()
-        return Swept(plan, state, records, len(todo))
+            known = table.write()
+        return Swept(plan, state, own, known, len(todo))
 
 
 def left(
-    plan: SweepPlan, state: SweepState, records: Mapping[str, Record], force: bool
+    items: Sequence[Item],
+    plan: SweepPlan,
+    state: SweepState,
+    records: Mapping[str, Record],
+    force: bool,
 ) -> list[Item]:
-    """The tasks that are to be done; with `force` all."""
+    """Those of some tasks of a plan that are to be done; with `force` all."""
     done = set[str]() if force else state.done(plan, records)
-    return [item for item in plan.items if item.task.id not in done]
+    return [item for item in items if item.task.id not in done]
 
 
 class _Table:
-    """The table of tasks, written anew now and then: it takes a small share of the time."""
+    """The table of tasks, written anew now and then: it takes a small share of the time.
 
-    def __init__(self, plan: SweepPlan, state: SweepState, records: Mapping[str, Record]) -> None:
+    waiting: tasks whose earlier records count no more.
+    """
+
+    def __init__(self, plan: SweepPlan, state: SweepState, waiting: set[str]) -> None:
         self.plan = plan
         self.state = state
-        self.records = records
+        self.waiting = waiting
         self.due = 0.0
 
-    def write(self) -> None:
+    def write(self) -> Mapping[str, Record]:
+        """Write what is known, also of other processes' tasks; the records it rests on."""
         began = time.monotonic()
-        write_tasks(
-            self.state.table, self.plan.name, task_rows(self.plan, self.records, self.state)
-        )
+        with self.state.writing():
+            records = self.state.read() | dict.fromkeys(self.waiting, WAITING)
+            rows = task_rows(self.plan, records, self.state)
+            write_tasks(self.state.table, self.plan.name, rows)
         now = time.monotonic()
         self.due = now + max(PAUSE, (now - began) / SHARE)
+        return records
 
     def write_if_due(self) -> None:
         if time.monotonic() >= self.due:

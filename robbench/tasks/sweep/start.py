@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from robbench.core.part import WHOLE, Part
 from robbench.execution.engines import engine_for
 from robbench.tasks.sweep.plan import Item, SweepPlan, plan_sweep
 from robbench.tasks.sweep.request import Request
@@ -57,17 +58,19 @@ class Ahead(NamedTuple):
     """What a sweep would do: its plan, and the tasks that are not done."""
 
     plan: SweepPlan
+    items: list[Item]  # of the part that was asked for
     todo: list[Item]
 
 
-def ahead(request: Request, place: Place, *, force: bool = False) -> Ahead:
+def ahead(request: Request, place: Place, *, force: bool = False, part: Part = WHOLE) -> Ahead:
     """What a sweep would do now; nothing is written. Raises UserError as `sweep` does."""
     plan = plan_at(request, place, force=force)
     state = SweepState(place.out, request.name)
-    todo = left(plan, state, state.read(), force)
+    own = plan.of(part)
+    todo = left(own, plan, state, state.read(), force)
     if todo:
         require(plan, todo, place, force=force)
-    return Ahead(plan, todo)
+    return Ahead(plan, own, todo)
 
 
 def sweep(
@@ -79,11 +82,13 @@ def sweep(
     address: str | None = None,
     retries: int = 0,
     force: bool = False,
+    part: Part = WHOLE,
     watcher: Watcher,
 ) -> Swept:
     """Run what is not done of a sweep.
 
     jobs, engine, address: as `engine_for` has them. retries: further tries of a task that failed.
+    part: the models that are this process' own, beside others with the rest.
     Raises UserError, before anything begins, for what cannot work; what fails later is a row.
     """
     state = SweepState(place.out, request.name)
@@ -99,6 +104,7 @@ def sweep(
         workers,
         retries=retries,
         force=force,
+        part=part,
         require=lambda todo: require(plan, list(todo), place, force=force),
         watcher=watcher,
     )

@@ -6,7 +6,8 @@ import contextlib
 import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import robbench
 from robbench.catalogue.builtins import DATA, MODELS
 from robbench.core.config import SPECS
 from robbench.core.files import cannot_write
+from robbench.core.lock import locked
+from robbench.core.part import WHOLE, Part
 from robbench.core.trust import own_code
 from robbench.execution.task import Outcome
 from robbench.tasks.sweep.plan import Item, SweepPlan
@@ -30,21 +33,38 @@ class SweepState:
         self.out = out
         self.folder = out / "results" / "sweeps" / name
         self.table = self.folder.parent / f"{name}.parquet"
-        self.file = self.folder / "outcomes.jsonl"
         self.logs = self.folder / "logs"
 
     def read(self) -> dict[str, Record]:
         """The last record of every task; lines that a killed process left torn are skipped."""
         found: dict[str, Record] = {}
-        with contextlib.suppress(FileNotFoundError), self.file.open("rb") as file:
-            for line in file:
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    record = json.loads(line)
-                    found[str(record["task"])] = record
+        for path in sorted(self.folder.glob("outcomes*.jsonl")):
+            with path.open("rb") as file:
+                for line in file:
+                    with contextlib.suppress(ValueError, KeyError, TypeError):
+                        record = json.loads(line)
+                        other = found.get(record["task"])
+                        if other is None or record["ended"] >= other["ended"]:
+                            found[str(record["task"])] = record
         return found
 
-    def add(self, outcome: Outcome) -> Record:
-        """Append an outcome. Raises RunError where the disk is full."""
+    @contextlib.contextmanager
+    def locked(self, part: Part, say: Callable[[str], None]) -> Iterator[None]:
+        """Own a part; the whole is nobody else's. Waits, and `say`s for whom."""
+        what, several = f"sweep {self.folder.name}", part != WHOLE
+        with locked(self.folder / "lock", what, say=say, shared=several):
+            if not several:
+                yield
+                return
+            with locked(self.folder / f"lock-{_file_text(part)}", f"{what} {part}", say=say):
+                yield
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Held while the table is written, which processes of several parts do."""
+        return locked(self.folder / "lock-table", f"table of {self.folder.name}", say=_silent)
+
+    def add(self, outcome: Outcome, part: Part = WHOLE) -> None:
+        """Append an outcome to the record of a part. Raises RunError where the disk is full."""
         ended = datetime.now(UTC)
         record = {
             "task": outcome.task,
@@ -54,17 +74,18 @@ class SweepState:
             "tries": outcome.tries,
             "seconds": round(outcome.seconds, 3),
             "worker": outcome.worker or None,
+            "ended": ended.isoformat(),
             "started": (ended - timedelta(seconds=outcome.seconds)).isoformat(),
             "version": robbench.__version__,
         }
+        file = self.folder / f"outcomes{'' if part == WHOLE else f'-{_file_text(part)}'}.jsonl"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self.file.open("ab") as file:
+            with file.open("ab") as record_file:
                 # A line before it may have been torn.
-                file.write(b"\n" + json.dumps(record).encode() + b"\n")
+                record_file.write(b"\n" + json.dumps(record).encode() + b"\n")
         except OSError as error:
-            raise cannot_write(self.file, error) from error
-        return record
+            raise cannot_write(file, error) from error
 
     def done(self, plan: SweepPlan, records: Mapping[str, Record]) -> set[str]:
         """The tasks that need not even be asked about: done by this version, results still there.
@@ -87,6 +108,14 @@ class SweepState:
             ):
                 found.add(item.task.id)
         return found
+
+
+def _file_text(part: Part) -> str:
+    return f"{part.number}-of-{part.count}"
+
+
+def _silent(text: str) -> None:
+    """Nobody waits for long."""
 
 
 def _is_there(value: Mapping[str, Any], runs: set[str], models: set[str]) -> bool:

@@ -31,7 +31,8 @@ def table(done):
 
 def computed(out):
     """How often each task was computed anew, by the record of outcomes."""
-    lines = (out / "results" / "sweeps" / "s" / "outcomes.jsonl").read_text().splitlines()
+    files = (out / "results" / "sweeps" / "s").glob("outcomes*.jsonl")
+    lines = [line for file in files for line in file.read_text().splitlines()]
     records = [json.loads(line) for line in lines if line]
     return [r["task"] for r in records if r["status"] == "done" and r["value"]["fresh"]]
 
@@ -147,11 +148,11 @@ KILLER = """
 import os, signal, sys
 from robbench.tasks.sweep.state import SweepState
 number, calls, original = int(sys.argv.pop(1)), [], SweepState.add
-def deadly(self, outcome):
+def deadly(self, *words):
     calls.append(1)
     if len(calls) == number:
         os.kill(os.getpid(), signal.SIGKILL)
-    return original(self, outcome)
+    return original(self, *words)
 SweepState.add = deadly
 sys.argv = ["robbench", *sys.argv[1:]]
 from robbench.cli.app import main
@@ -170,3 +171,25 @@ def test_a_killed_driver_goes_on(cli, spawn, swept, tmp_path):
     assert table(done) == swept[1]["rows"]
     assert done.json["tasks"]["computed"] == 8
     assert len(computed(tmp_path)) == 11  # and the one whose record was lost
+
+
+def test_parts_make_the_same_sweep(cli, swept, tmp_path):
+    """Each does its own models; the last one compares, and nothing is computed twice."""
+    first = cli(GRID, "--shard", "1/2", "--json", "--out", tmp_path)
+    assert first.code == 0, first.err
+    assert first.json["tasks"] == {"total": 6, "computed": 6, "done": 6}
+    assert first.json["rows"] == []
+    assert "part 1/2 is over" in first.err
+    rows = read_tasks(tmp_path / "results" / "sweeps" / "s.parquet")
+    assert [row["status"] for row in rows] == (["done"] * 3 + ["waiting"] * 3) * 2
+    env = {"SLURM_ARRAY_TASK_" + name: "2" for name in ("ID", "MAX", "COUNT")}
+    last = cli(
+        f"{GRID} --shard slurm --json --out {tmp_path}", env=env | {"SLURM_ARRAY_TASK_MIN": "1"}
+    )
+    assert last.code == 0, last.err
+    assert table(last) == swept[1]["rows"]
+    whole = cli(GRID, "--json", "--out", tmp_path)
+    assert whole.json["tasks"] == {"total": 12, "computed": 0, "done": 12}
+    assert whole.json["run_ids"] == swept[1]["run_ids"]
+    assert len(computed(tmp_path)) == 12
+    assert cli(GRID, "--shard", "3/9", "--out", tmp_path).code == 2

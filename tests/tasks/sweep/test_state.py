@@ -42,7 +42,7 @@ def test_the_last_record_of_a_task_counts(tmp_path):
     state = SweepState(tmp_path, "s.1")
     state.add(Outcome("a", "failed", error="no", tries=3))
     state.add(Outcome("b", "done", {"model": "b"}))
-    with state.file.open("ab") as file:
+    with (state.folder / "outcomes.jsonl").open("ab") as file:
         file.write(b'{"task": "b", "status": "fai')  # torn by a kill
     state.add(Outcome("a", "done", {"model": "a"}, seconds=2.5))
     found = state.read()
