@@ -100,6 +100,7 @@ def sweep(
     address: str | None = None,
     retries: int = 0,
     shard: str | None = None,
+    processes_per_task: int = 1,
     device: str = "auto",
     out: Path | str = "runs",
     data_dir: Path | str | None = None,
@@ -113,9 +114,9 @@ def sweep(
     range(3)}`; losses, models and attacks may be objects or classes of your own that are in a
     module. train, attack: settings that do not vary. models: trained models or specs to attack.
     file: a TOML file, whose settings the others replace. jobs, engine, address: how many tasks at a
-    time, and where. shard: `2/8`, the part of the models that is this process' own. A task that
-    fails is a row of `.tasks`, and the rest goes on. Raises UserError, before anything begins, for
-    what cannot work.
+    time, and where. shard: `2/8`, the part of the models that is this process' own.
+    processes_per_task: of each training, started with torchrun. A task that fails is a row of
+    `.tasks`, and the rest goes on. Raises UserError, before anything begins, for what cannot work.
     """
     fixed = {
         f"{command}.{key}": _as_spec(key, value)
@@ -138,6 +139,7 @@ def sweep(
         device=device,
         data_dir=None if data_dir is None else Path(data_dir),
         download=download,
+        processes=processes_per_task,
     )
     with interruptible() as stop:
         swept = run_tasks(

@@ -99,6 +99,16 @@ Retries = Annotated[
         "--retries", panel=o.RUN, min=0, metavar="N", help="Further tries of a task that failed."
     ),
 ]
+Processes = Annotated[
+    int,
+    option(
+        "--processes-per-task",
+        panel=o.RUN,
+        min=1,
+        metavar="N",
+        help="Of each training, started with torchrun: it shares every batch among them.",
+    ),
+]
 Shard = Annotated[
     str | None,
     option(
@@ -129,6 +139,7 @@ def sweep(
     address: o.Address = None,
     retries: Retries = 0,
     shard: Shard = None,
+    processes: Processes = 1,
     out: o.Out = Path("runs"),
     device: o.Device = "auto",
     data_dir: o.DataDir = None,
@@ -163,7 +174,7 @@ def sweep(
         steps=steps.split(",") if steps else (),
         prefix=prefix,
     )
-    place = Place(out, device=device, data_dir=data_dir, download=download)
+    place = Place(out, device=device, data_dir=data_dir, download=download, processes=processes)
     reporter, part = Reporter(quiet=quiet, verbose=verbose), parse_part(shard) if shard else WHOLE
     if dry_run:
         _print_ahead(ahead(request, place, force=force, part=part), place, as_json=as_json)

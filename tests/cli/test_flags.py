@@ -90,6 +90,7 @@ FLAGS = {
         "--engine",
         "--address",
         "--retries",
+        "--processes-per-task",
         "--shard",
     },
     "inspect": (SHARED - {"--config", "-c", "--set", "-S", "--force", "--dry-run"})

@@ -62,20 +62,18 @@ class SweepPlan:
         return f"sweep={self.request.name}"
 
 
-def plan_sweep(
-    request: Request, place: Mapping[str, Any], *, force: bool = False, cpus: int = 1
-) -> SweepPlan:
+def plan_sweep(request: Request, place: Mapping[str, Any], *, force: bool = False) -> SweepPlan:
     """Expand a request.
 
-    place: what every task is given besides its settings, where results and data are. cpus: threads
-    of a task. Raises UserError for what `resolve` refuses, names of models that collide, and a grid
-    with nothing left in it.
+    place: what every task is given besides its settings, where results and data are. Raises
+    UserError for what `resolve` refuses, names of models that collide, and a grid with nothing left
+    in it.
     """
     grid = resolve(request)
     _require_possible(request, grid)
     plan = SweepPlan(request, grid, [])
     common = {**place, "force": force}
-    plan.items.extend(_items(plan, common, cpus))
+    plan.items.extend(_items(plan, common))
     if not plan.items:
         raise UserError("nothing is left of the grid: every point is excluded")
     return plan
@@ -100,7 +98,7 @@ def _require_possible(request: Request, grid: Resolved) -> None:
         )
 
 
-def _items(plan: SweepPlan, common: Mapping[str, Any], cpus: int) -> Iterator[Item]:
+def _items(plan: SweepPlan, common: Mapping[str, Any]) -> Iterator[Item]:
     """Trainings, each followed by its attacks, then the attacks of models that are there."""
     grid, request = plan.grid, plan.request
     if grid.trains:
@@ -114,13 +112,13 @@ def _items(plan: SweepPlan, common: Mapping[str, Any], cpus: int) -> Iterator[It
                 continue
             name = model_name_at(request.prefix, outer, point, settings)
             _require_new(names, name, here)
-            train = _task("train", name, settings, {"name": name}, common, cpus)
+            train = _task("train", name, settings, {"name": name}, common)
             yield train
             shared = settings_at(outer, point, "attack")
-            yield from _attacks(plan, name, inner, shared, here, common, cpus, train.task)
+            yield from _attacks(plan, name, inner, shared, here, common, train.task)
     axes = [axis for axis in grid.axes if axis.of("attack")]
     for model in grid.models:
-        yield from _attacks(plan, model, axes, {}, {"models": model}, common, cpus)
+        yield from _attacks(plan, model, axes, {}, {"models": model}, common)
 
 
 def _attacks(
@@ -130,7 +128,6 @@ def _attacks(
     shared: Mapping[str, Any],
     here: Mapping[str, str],
     common: Mapping[str, Any],
-    cpus: int,
     training: Task | None = None,
 ) -> Iterator[Item]:
     """Every attack on a model, with what looks at its runs."""
@@ -147,11 +144,11 @@ def _attacks(
         settings = {**fixed, **points, **shared, **settings_at(axes, point, "attack")}
         said = [texts[axis.key] for axis in varying]
         more = {"model": model, "tags": _tags(plan, texts), "after": after}
-        found = _task("attack", model, settings, more, common, cpus, said, after)
+        found = _task("attack", model, settings, more, common, said, after)
         yield found
         for kind in ("measure", "check"):
             if kind in steps:
-                yield _task(kind, model, settings, more, common, cpus, said, (found.task.id,))
+                yield _task(kind, model, settings, more, common, said, (found.task.id,))
 
 
 def _task(
@@ -160,7 +157,6 @@ def _task(
     settings: Mapping[str, Any],
     more: Mapping[str, Any],
     common: Mapping[str, Any],
-    cpus: int,
     said: Sequence[str] = (),
     after: tuple[str, ...] = (),
 ) -> Item:
@@ -179,7 +175,7 @@ def _task(
             payload=payload,
             title=" ".join([kind, model, *said]),
             after=after,
-            cpus=cpus,
+            cpus=common.get("processes", 1) if kind == "train" else 1,
         ),
     )
 

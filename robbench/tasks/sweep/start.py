@@ -23,11 +23,13 @@ class Place:
         device: str = "auto",
         data_dir: Path | None = None,
         download: bool = False,
+        processes: int = 1,
     ) -> None:
         self.out = out
         self.device = device
         self.data_dir = data_dir
         self.download = download
+        self.processes = processes  # of a training
 
     def given(self, *, log: bool) -> dict[str, Any]:
         """What a task is given, as plain JSON; log: whether it prints its messages."""
@@ -36,6 +38,7 @@ class Place:
             "device": self.device,
             "data_dir": None if self.data_dir is None else str(self.data_dir),
             "download": self.download,
+            "processes": self.processes,
             "log": log,
         }
 

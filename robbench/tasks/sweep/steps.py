@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from robbench.core.config import process_number
 from robbench.core.device import find_device
 from robbench.core.escaping import one_line
 from robbench.core.spec import finite, validate
@@ -21,6 +22,8 @@ from robbench.tasks.listener import Bar, Listener
 from robbench.tasks.measure.measurer import Measurer
 from robbench.tasks.measure.observer import Observer
 from robbench.tasks.measure.run import measure_run
+from robbench.tasks.sweep.torchrun import train_together
+from robbench.tasks.train.folder import TrainingFolder
 from robbench.tasks.train.listen import run_training
 from robbench.tasks.train.plan import plan_training
 from robbench.tasks.train.settings import settings_by_name
@@ -51,10 +54,15 @@ def train(payload: Payload) -> Any:
         data_dir=place.data_dir,
         download=place.download,
     )
-    done = run_training(plan, place.listener, force=place.force)
+    processes, alone = payload["place"]["processes"], process_number("WORLD_SIZE", 1) == 1
+    if together := (
+        alone and processes > 1 and not TrainingFolder(plan, force=place.force).finished()
+    ):
+        train_together(payload, processes, place.listener.say)  # then it is found
+    done = run_training(plan, place.listener, force=place.force and not together)
     row = done.rows[done.config["selected"]["epoch"] - 1]
     accuracies = {name: row[name] for name in ("clean_accuracy", "robust_accuracy")}
-    return finite({"model": plan.name, "fresh": done.fresh, **accuracies})
+    return finite({"model": plan.name, "fresh": together or done.fresh, **accuracies})
 
 
 def attack(payload: Payload) -> dict[str, Any]:
