@@ -10,6 +10,7 @@ import pyarrow.dataset as ds
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from robbench.core.errors import UserError
+from robbench.store.address.copies import bring
 from robbench.store.find import parquet_files
 from robbench.store.locations import Location, Remote, locate
 from robbench.store.schema import EPOCHS, POINTS, RUNS, SAMPLES
@@ -33,6 +34,7 @@ def query(sql: str, where: str | None, out: Path, *, allow_files: bool = False) 
     except ModuleNotFoundError:
         raise UserError("robbench query needs DuckDB: pip install 'robbench[sql]'") from None
     root = locate(where) if where else Store(out).root
+    bring(root / "results")
     files = _files(root)
     if not files:
         raise UserError(

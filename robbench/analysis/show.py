@@ -17,6 +17,7 @@ from robbench.analysis.summary import COLUMNS, column, summarise
 from robbench.core.errors import UserError
 from robbench.core.model_config import Described, Listed, read_config
 from robbench.core.norms import NORMS
+from robbench.store.address.copies import bring, shown
 from robbench.store.find import parquet_files, runs_at, several_runs
 from robbench.store.hints import command
 from robbench.store.index import run_rows
@@ -52,6 +53,7 @@ def show_run(name: str, out: Path) -> dict[str, Any]:
         one = command("show", last, out=out)
         raise UserError(f"{several_runs(name, paths)}; name one, such as {one}")
     path = paths[0]
+    bring(sibling_table(path, "points"), path.parent.parent / "code" / path.stem)
     run = read_run(path, (*COLUMNS, *_ALSO))
     row = {
         key: json.loads(value) if key in _JSON and value else value
@@ -147,7 +149,7 @@ def _tables(path: Location) -> dict[str, Any]:
 
 
 def _files(path: Location) -> list[str]:
-    return [str(sibling_table(path, kind)) for kind in ("runs", "samples")]
+    return [shown(sibling_table(path, kind)) for kind in ("runs", "samples")]
 
 
 def _own_code(path: Location, model: str) -> list[str]:
@@ -156,7 +158,7 @@ def _own_code(path: Location, model: str) -> list[str]:
     trained = model_folder(path, model)
     folders = [path.absolute().parent.parent / "code" / path.stem]
     folders += [trained / "code"] if trained else []
-    return [str(folder) for folder in folders if folder.is_dir()]
+    return [shown(folder) for folder in folders if folder.is_dir()]
 
 
 def list_runs(where: str | None, out: Path) -> dict[str, list[dict[str, Any]]]:
@@ -167,6 +169,7 @@ def list_runs(where: str | None, out: Path) -> dict[str, list[dict[str, Any]]]:
     address; None means `out`. Raises UserError when nothing at all is there.
     """
     root = locate(where) if where else Store(out).root
+    bring(root / "results" / "partial")
     folder = next(
         (found for found in (root / "results", root) if (found / "runs").is_dir()), root / "results"
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import logging
 import re
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -46,13 +48,28 @@ def _parameter(flag: str) -> str:
     return f"{name}=True" if name in _SWITCHES else _RENAMED.get(name, name)
 
 
+def _log(text: str) -> None:
+    logging.getLogger("robbench").warning(in_python(text))
+
+
 def pythonic(function: Callable[P, R]) -> Callable[P, R]:
-    """Let the errors of a function speak of parameters."""
+    """Let the errors of a function speak of parameters, and its `out` be an address too.
+
+    It gets a working copy of the address.
+    """
+    signature = inspect.signature(function)
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return function(*args, **kwargs)
+            given = signature.bind_partial(*args, **kwargs)
+            if not isinstance(given.arguments.get("out"), str):
+                return function(*args, **kwargs)
+            from robbench.store.address.copies import working_copy
+
+            with working_copy(given.arguments["out"], _log) as folder:
+                given.arguments["out"] = folder
+                return function(*given.args, **given.kwargs)
         except RobbenchError as error:
             error.args = (in_python(str(error)),)
             raise

@@ -225,6 +225,7 @@ def attack(
     """
     from robbench.analysis.compare import compare
     from robbench.core.config import load_config
+    from robbench.store.address.copies import shown
     from robbench.store.store import Store
     from robbench.tasks.attack.config import AttackConfig
     from robbench.tasks.attack.forecast import forecast_attack
@@ -276,10 +277,10 @@ def attack(
     ):
         reporter.say(note)
     if dry_run:
-        shown = forecast_all(plans, store, reporter, force=force)
+        estimates = forecast_all(plans, store, reporter, force=force)
         forecasts = [
             found or forecast_attack(plan, store, force=force)  # also with --quiet
-            for plan, found in zip(plans, shown, strict=True)
+            for plan, found in zip(plans, estimates, strict=True)
         ]
         runs = [run for plan in plans for run in planned_runs(plan, store)]
         print_json(
@@ -317,4 +318,4 @@ def attack(
     else:
         show_measures(measured)
     if found and not as_json:
-        reporter.say(f"per-sample results: {store.root / 'results' / 'samples'}")
+        reporter.say(f"per-sample results: {shown(store.root / 'results' / 'samples')}")

@@ -52,6 +52,7 @@ def baseline(
     from robbench.analysis.claims import contradictions
     from robbench.analysis.summary import COLUMNS, summarise
     from robbench.reports.texts import percent
+    from robbench.store.address.copies import shown
     from robbench.store.baseline import baseline_path, find_baseline, read_baseline, set_baseline
     from robbench.store.run import read_run
     from robbench.store.store import Store
@@ -103,5 +104,5 @@ def baseline(
     )
     print_result(
         f"points to replay: {'yes' if 'points' in entry['sha256'] else 'none'}; kept in "
-        f"{baseline_path(store, branch)}"
+        f"{shown(baseline_path(store, branch))}"
     )

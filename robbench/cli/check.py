@@ -104,6 +104,7 @@ def check(
     if target is None:
         raise UserError("check what? Give a run id or a model, or --self-test")
     from robbench.reports.terminal.checks import checks_table
+    from robbench.store.address.copies import shown
     from robbench.tasks.check.run import check as check_target
 
     given = {"threat": threat, "data": data, "split": split, "seed": seed, "limit": limit}
@@ -131,7 +132,7 @@ def check(
             for text in done.edited:
                 print_rich(f"edited: {text}")
     if not as_json:
-        reporter.say(f"checks: {done.path}")
+        reporter.say(f"checks: {shown(done.path)}")
     if done.failed:
         raise typer.Exit(1)
 

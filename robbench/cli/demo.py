@@ -33,6 +33,7 @@ def demo(
 
     from robbench.analysis.comparison import compare_runs
     from robbench.reports.terminal.compare import comparison_table
+    from robbench.store.address.copies import shown
     from robbench.store.store import Store
     from robbench.tasks.attack.config import AttackConfig
     from robbench.tasks.attack.plan import plan_attacks
@@ -60,7 +61,9 @@ def demo(
     print_rich(comparison_table(compare_runs(ids, out).rows))
     for line in what_it_means(found[0].run.info, found[1].run.info, out):
         print_result(line)
-    print_result(f"results:  {store.root / 'results'} (one row per sample), {store.models}")
+    print_result(
+        f"results:  {shown(store.root / 'results')} (one row per sample), {shown(store.models)}"
+    )
     print_result(f"the page: {command('report', *MODELS, '--open', out=out)}")
 
 

@@ -62,6 +62,7 @@ def measure(
 
     Example: robbench measure ce at
     """
+    from robbench.store.address.copies import shown
     from robbench.store.store import Store
     from robbench.tasks.measure.run import measure as measure_runs
 
@@ -82,8 +83,8 @@ def measure(
     else:
         show(found)
         reporter.say(
-            f"measures: {store.root / 'results' / 'measures'}; "
-            f"per sample: {store.root / 'results' / 'sample_measures'}"
+            f"measures: {shown(store.root / 'results' / 'measures')}; "
+            f"per sample: {shown(store.root / 'results' / 'sample_measures')}"
         )
 
 

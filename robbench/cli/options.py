@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from robbench.store.locations import is_address
+
 RUN, PLACE, SHOW = "Run", "Where", "Output"
 
 
@@ -16,8 +18,22 @@ def option(*names: str, panel: str, help: str, **extra: Any) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel, **extra)
 
 
+def output(given: str | Path) -> Any:
+    """A path; an address as it is, for which `reported` gives the command a working copy."""
+    return given if is_address(str(given)) else Path(given)
+
+
 Out = Annotated[
-    Path, option("-o", "--out", panel=PLACE, envvar="ROBBENCH_OUT", help="Output folder.")
+    Path,
+    option(
+        "-o",
+        "--out",
+        panel=PLACE,
+        envvar="ROBBENCH_OUT",
+        metavar="PATH",
+        parser=output,
+        help="Output folder, or an address such as s3://bucket/runs.",
+    ),
 ]
 DataDir = Annotated[
     Path | None,

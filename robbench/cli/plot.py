@@ -23,7 +23,15 @@ Kind = Annotated[
     ),
 ]
 Out = Annotated[
-    Path, option("--out", panel=o.PLACE, envvar="ROBBENCH_OUT", help="Folder with the runs.")
+    Path,
+    option(
+        "--out",
+        panel=o.PLACE,
+        envvar="ROBBENCH_OUT",
+        metavar="PATH",
+        parser=o.output,
+        help="Folder with the runs, or its address.",
+    ),
 ]
 FigureFile = Annotated[
     Path | None,

@@ -98,8 +98,13 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
         from robbench.tasks.signals import raised
 
         try:
-            with raised(), _results_apart(), log_shown(quiet=bool(kwargs.get("quiet"))):
-                done = command(*args, **kwargs)
+            with (
+                raised(),
+                _results_apart(),
+                log_shown(quiet=bool(kwargs.get("quiet"))),
+                _out_here(kwargs) as given,
+            ):
+                done = command(*args, **given)
                 results().flush()
                 return done
         except (Stopped, KeyboardInterrupt) as stopped:
@@ -117,6 +122,19 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
             raise fail(*error_line(error)) from None
 
     return wrapped
+
+
+@contextlib.contextmanager
+def _out_here(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The arguments of a command, with a working copy in place of an address as `out`."""
+    if not isinstance(given.get("out"), str):
+        yield given
+        return
+    from robbench.store.address.copies import working_copy
+
+    reporter = Reporter(quiet=bool(given.get("quiet")), verbose=False)
+    with working_copy(given["out"], reporter.say) as out:
+        yield {**given, "out": out}
 
 
 def _ends_silently(error: BaseException) -> BaseException | None:

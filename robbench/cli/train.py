@@ -120,6 +120,7 @@ def train(
     Example: robbench train --loss cross-entropy --inner pgd:steps=7 --threat linf:0.15 --name at
     """
     from robbench.core.config import process_number
+    from robbench.store.address.copies import shown
     from robbench.tasks.train.folder import TrainingFolder
     from robbench.tasks.train.plan import plan_training
     from robbench.tasks.train.settings import read_settings
@@ -160,7 +161,7 @@ def train(
         start = plan.start.facts if plan.start else None
         about = {
             "name": plan.name,
-            "folder": plan.folder,
+            "folder": shown(plan.folder),
             "identity": plan.identity,
             "config": plan.spec,
         }
@@ -178,10 +179,10 @@ def train(
     if as_json:
         facts = {key: value for key, value in done.config.items() if key != "schema"}
         facts["validation"] = validation(done.rows, selected)
-        print_json("robbench.train/1", folder=done.folder, fresh=done.fresh, **facts)
+        print_json("robbench.train/1", folder=shown(done.folder), fresh=done.fresh, **facts)
     else:
         print_result(
-            f"model {plan.name}: {done.folder} "
+            f"model {plan.name}: {shown(done.folder)} "
             f"(epoch {selected['epoch']}, the {selected['model']} one)"
         )
         for line in validation_lines(done.rows, selected):

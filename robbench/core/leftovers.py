@@ -35,9 +35,7 @@ def sweep(folder: Path) -> None:
                 continue
             with contextlib.suppress(OSError):  # another process may sweep too
                 near = name[1] == here()
-                if (
-                    near and not _alive(int(name[2]))
-                ) or time.time() - entry.stat().st_mtime > _DAY:
+                if (near and not lives(int(name[2]))) or time.time() - entry.stat().st_mtime > _DAY:
                     remove(Path(entry.path))
 
 
@@ -59,7 +57,8 @@ def here() -> str:
     return hashlib.blake2b("\n".join(facts).encode(), digest_size=4).hexdigest()
 
 
-def _alive(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Whether a process of this machine has not ended."""
     if os.name == "nt":  # no harmless question to a process there
         return True
     try:

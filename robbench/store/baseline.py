@@ -21,6 +21,7 @@ from robbench.core.documents import parse_json, read_text
 from robbench.core.errors import UserError
 from robbench.core.files import atomic_write
 from robbench.core.spec import checked
+from robbench.store.address.copies import bring_runs
 from robbench.store.find import several_runs
 from robbench.store.locations import sibling_table
 from robbench.store.row import RUN_ID, run_row
@@ -142,6 +143,7 @@ def find_baseline(store: Store, name: str | None, branch: str | None = None) -> 
         raise UserError(_no_baseline(store, branch))
     else:
         path = _path(store, entry)
+        bring_runs([path], points=True)
     if entry is not None and path.resolve() == _path(store, entry).resolve():
         _require_unchanged(store, path, entry, branch)
     return path

@@ -6,6 +6,8 @@ import os
 import shlex
 from pathlib import Path
 
+from robbench.store.address.copies import shown
+
 
 def command(*words: str, out: Path | None) -> str:
     """`robbench WORDS` for a shell, with `--out` unless `out` is the folder taken without it.
@@ -18,4 +20,7 @@ def command(*words: str, out: Path | None) -> str:
 def place(out: Path | None) -> str:
     """What `command` adds for the folder, with a space before it; empty where nothing is needed."""
     usual = Path(os.environ.get("ROBBENCH_OUT") or "runs")
-    return "" if out is None or out == usual else f" --out {shlex.quote(str(out))}"
+    if out is None or out == usual:
+        return ""
+    named = shown(out)
+    return "" if named == os.environ.get("ROBBENCH_OUT") else f" --out {shlex.quote(named)}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from robbench.core.leftovers import sweep
 from robbench.core.lock import locked
+from robbench.store.address.copies import owned_at_address
 
 
 @contextlib.contextmanager
@@ -22,7 +23,7 @@ def locked_runs(
     """Own runs of a folder of results, or other subjects of checks, while it is written about them.
 
     Waits for other processes, as `core.lock.locked` does with `say`, `asked_to_stop` and `shared`.
-    Each has files `locks/<subject>.lock.*`.
+    Each has files `locks/<subject>.lock.*`; at an address one, of who owns it alone.
     """
     with contextlib.ExitStack() as stack:
         # In one order for all, so that no two wait for each other.
@@ -30,6 +31,16 @@ def locked_runs(
             path = results / "locks" / f"{subject}.lock"
             stack.enter_context(
                 locked(path, f"run {subject}", say=say, asked_to_stop=asked_to_stop, shared=shared)
+            )
+            stack.enter_context(
+                owned_at_address(
+                    path,
+                    f"run {subject}",
+                    runs=[subject],
+                    say=say,
+                    asked_to_stop=asked_to_stop,
+                    shared=shared,
+                )
             )
         # Of who died while it dropped the shards of a run that was done.
         sweep(results / "partial")

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from robbench.core.errors import UserError
+from robbench.store.address.copies import bring
 from robbench.store.find import pair
 from robbench.store.locations import Location, sibling_table
 from robbench.store.row import only_row
@@ -96,6 +97,7 @@ def read_points(path: Location | str) -> Iterator[dict[str, Any]]:
     """
     row, _ = pair(Path(path) if isinstance(path, str) else path)
     points = sibling_table(row, "points")
+    bring(points)
     if not points.exists():
         raise UserError(f"run {row.stem} kept no points to replay: attack with --store-points")
     groups = range(number_of_groups(points))

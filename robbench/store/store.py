@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from robbench.core.errors import UserError
 from robbench.core.files import check_writable
+from robbench.store.address.copies import bring, bring_runs, mirror_of
 from robbench.store.find import Finder, parquet_files
 from robbench.store.from_rows import samples_table, to_table
 from robbench.store.hints import command
@@ -47,8 +48,8 @@ class Store:
     def __init__(self, root: Path | str) -> None:
         if re.match(r"[a-z][a-z0-9+]+:/", str(root)):  # a path has made one slash of the two
             raise UserError(
-                f"--out {root}: an output folder is a local one; to read an address give it as a "
-                "RUN or DIR instead"
+                f"--out {root}: this is a path; write an address in full and as a text, such as "
+                "s3://bucket/runs"
             )
         # Absolute: a model's code may change the working folder, and `a:b/c` is an address to
         # Arrow.
@@ -71,6 +72,8 @@ class Store:
     def check_writable(self) -> None:
         """Raises UserError when nothing can be written here: better before the work than after."""
         check_writable(self.root / "results")
+        if (mirror := mirror_of(self.root)) is not None:
+            mirror.place.check_writable()
 
     def locked(
         self,
@@ -103,6 +106,7 @@ class Store:
 
     def has(self, run_id: str) -> bool:
         """Whether the run is complete: its row and its samples are there."""
+        self._bring_run(run_id)
         return self.run_path(run_id).is_file() and self._file("samples", run_id).is_file()
 
     def write(
@@ -166,6 +170,7 @@ class Store:
 
         shared: other processes add some at the same time.
         """
+        self._bring_run(run_id)
         return Partial(self.root / "results" / "partial" / run_id, run_id, shared=shared)
 
     def rows(self, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -186,20 +191,29 @@ class Store:
         for several runs that an id may mean, for an empty store, and for a file that cannot be
         read; RunError when another machine does not answer.
         """
-        return Finder(self.root / "results" / "runs", self.models, self._what_to_do_first).find(
+        found = Finder(self.root / "results" / "runs", self.models, self._what_to_do_first).find(
             names
         )
+        bring_runs(found)
+        return found
 
     def find_local(self, names: Sequence[str] = ()) -> list[Path]:
         """As `find`, for what writes beside a run or reads what only this machine has.
 
         UserError for an address too.
         """
-        return local(self.find(names))
+        found = local(self.find(names))
+        bring_runs(found, points=True)
+        return found
 
     def command(self, *words: str) -> str:
         """`robbench WORDS` for a shell, about this folder."""
         return command(*words, out=self.root)
+
+    def _bring_run(self, run_id: str) -> None:
+        """Have all of a run here, where this folder is the working copy of an address."""
+        bring_runs([self.run_path(run_id)], points=True)
+        bring(self.root / "results" / "partial" / run_id)
 
     def _what_to_do_first(self) -> str:
         models = sorted(path.name for path in self.models.glob("*") if path.is_dir())

@@ -13,6 +13,7 @@ from robbench.core.errors import UserError
 from robbench.core.leftovers import is_temporary
 from robbench.core.model_config import read_config
 from robbench.models.weights import load_model
+from robbench.store.address.copies import bring
 from robbench.store.locations import is_there, matches
 from robbench.store.store import Store
 
@@ -26,6 +27,7 @@ def find_folder(text: str, store: Store) -> tuple[Path | None, str | None]:
         for path in (store.models / name, Path(name)):
             # Some long model specs are no possible path: not an error here.
             if name and is_there(path / "config.json"):
+                bring(path)
                 return path, which if at else None
     return None, None
 

@@ -23,6 +23,7 @@ from robbench.core.model_config import Described, read_config
 from robbench.reports.answer import as_json
 from robbench.reports.html.data import CHECKS, COLUMNS, MEASURES, ReportData, Training
 from robbench.reports.html.render import page_sections, render
+from robbench.store.address.copies import bring_runs
 from robbench.store.epochs import read_epochs
 from robbench.store.locations import model_folder, sibling_table
 from robbench.store.run import Run, attacked_model, read_run
@@ -116,6 +117,7 @@ def gather(
     for _, run in runs:
         if run.info["classes"] and not classes.get(run.info["model"]):
             classes[run.info["model"]] = json.loads(run.info["classes"])
+    bring_runs([path for path, _ in runs], points=True)
     with_points = [(path, run) for path, run in runs if sibling_table(path, "points").is_file()]
     material = ReportData(
         runs=in_order([run for _, run in runs]),

@@ -87,7 +87,7 @@ def test_errors_from_python_name_parameters(tmp_path, trained_here):
         (lambda: robbench.train("trades", name="m", out=trained_here), "force=True"),
         (lambda: robbench.train(inner="nowhere:A", device="cuda:99", out=tmp_path), "device auto"),
         (lambda: robbench.compare(where="model", out=trained_here), "where 'model'"),
-        (lambda: robbench.check("m", out="s3://bucket/x"), "out s3:"),
+        (lambda: robbench.check("m", out=Path("s3://bucket/x")), "out s3:"),
     ]
     for call, words in tried:
         with pytest.raises(robbench.UserError) as raised:

@@ -111,7 +111,7 @@ def test_a_file_system_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_address_is_no_output_folder() -> None:
     """Nothing is ever written into a local folder called `s3:`."""
     for address in ("s3://bucket/runs", Path("s3://bucket/runs"), "memory://x"):
-        with pytest.raises(UserError, match="give it as a RUN or DIR instead"):
+        with pytest.raises(UserError, match="write an address in full"):
             Store(address)
 
 

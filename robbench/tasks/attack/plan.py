@@ -21,6 +21,7 @@ from robbench.core.errors import UserError
 from robbench.core.part import WHOLE, Part, parse_part
 from robbench.core.threat_text import split_threat
 from robbench.data.load import default_threat
+from robbench.store.address.copies import bring_runs
 from robbench.store.locations import Location, sibling_table, trained_name
 from robbench.store.run import attacked_model
 from robbench.store.settled import settled
@@ -112,6 +113,7 @@ class AttackPlan:
 
 def _with_points(paths: Sequence[Location]) -> Sequence[Location]:
     """Of the runs of a name those with points; all where none has any, for the error."""
+    bring_runs(paths, points=True)
     return [path for path in paths if sibling_table(path, "points").exists()] or paths
 
 

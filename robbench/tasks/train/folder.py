@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from robbench.core.lock import locked
 from robbench.data.base import reason
 from robbench.models.base import Classifier
 from robbench.models.weights import save
+from robbench.store.address.copies import owned_at_address
 from robbench.store.epochs import read_epochs, write_epochs
 from robbench.store.schema import SCHEMA_VERSION
 from robbench.tasks.model_folder import stored_config
@@ -44,9 +45,8 @@ class TrainingFolder:
         self.path = plan.folder
         self.state = plan.folder / "state.pt"
 
-    def lock(
-        self, say: Callable[[str], None], stop: StopFlag, *, wait: bool
-    ) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def lock(self, say: Callable[[str], None], stop: StopFlag, *, wait: bool) -> Iterator[None]:
         """The lock of the model's name: wait while another process holds it, or raise UserError."""
 
         def held(text: str) -> None:
@@ -58,8 +58,12 @@ class TrainingFolder:
                 )
             say(text)
 
-        path = self.path.with_name(f".{self.plan.name}.lock")
-        return locked(path, f"model {self.plan.name}", say=held, asked_to_stop=stop.check)
+        path, what = self.path.with_name(f".{self.plan.name}.lock"), f"model {self.plan.name}"
+        with (
+            locked(path, what, say=held, asked_to_stop=stop.check),
+            owned_at_address(path, what, say=held, asked_to_stop=stop.check),
+        ):
+            yield
 
     def earlier(self) -> dict[str, Any] | None:
         """The config.json of an earlier run of the plan; one that kept no epoch does not count.

@@ -18,6 +18,7 @@ from robbench.data.load import default_threat, load
 from robbench.data.loader import split_validation
 from robbench.engine.flags import adaptations
 from robbench.losses.base import Loss
+from robbench.store.address.copies import bring
 from robbench.store.store import Store
 from robbench.tasks.codes import (
     built,
@@ -87,6 +88,7 @@ def plan_training(
         )
     name = model_name(name, config.loss)
     folder = store.models / name
+    bring(folder)
     info, start = train.info(), None
     notes = [*data.notes, *_notes(config, loss, inner, inner_text, len(data.classes))]
     if config.from_model is not None:

@@ -14,6 +14,7 @@ from robbench.data.base import DataInfo
 from robbench.losses.base import Loss
 from robbench.models.base import Classifier
 from robbench.models.weights import model_hash
+from robbench.store.address.copies import shown
 from robbench.store.store import Store
 from robbench.tasks.codes import canonical_model
 from robbench.tasks.model_folder import find_folder, read_model, stored_config
@@ -33,7 +34,7 @@ class Start(NamedTuple):
         """What the config.json of the new model says of it."""
         return {
             "name": self.config["name"],
-            "folder": str(self.folder),
+            "folder": shown(self.folder),
             "identity": self.config["identity"],
             "hash": self.hash,
         }
