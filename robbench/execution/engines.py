@@ -11,6 +11,7 @@ from robbench.core.errors import UserError
 from robbench.execution.inline import Inline
 from robbench.execution.processes import Processes
 from robbench.execution.task import Engine
+from robbench.store.address.copies import mirror_of
 
 EngineName = Literal["local", "ray"]
 ENGINES: tuple[EngineName, ...] = ("local", "ray")
@@ -40,10 +41,17 @@ def engine_for(
     if engine == "ray":
         if device.startswith("cuda:"):
             raise UserError(f"Ray chooses the GPU of each task: use device cuda, not {device}")
-        from robbench.execution.ray_connect import address_of
+        from robbench.execution.ray_connect import LOCAL, address_of
         from robbench.execution.ray_engine import Ray
 
-        return Ray(address=address_of(address), jobs=jobs, logs=logs, gpus=device != "cpu")
+        where = address_of(address)
+        mirror = mirror_of(logs)
+        if mirror is not None and where != LOCAL and not os.environ.get("ROBBENCH_COPIES"):
+            raise UserError(
+                f"workers elsewhere do not reach the working copy of {mirror.place.address} on "
+                "this machine: set ROBBENCH_COPIES to a folder that all share"
+            )
+        return Ray(address=where, jobs=jobs, logs=logs, gpus=device != "cpu")
     if jobs is None or jobs == 1:
         return Inline()
     threads = max(_cores() // jobs, 1)

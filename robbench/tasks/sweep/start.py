@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from robbench.core.part import WHOLE, Part
 from robbench.execution.engines import engine_for
+from robbench.store.address.copies import bring
 from robbench.tasks.sweep.plan import Item, SweepPlan, plan_sweep
 from robbench.tasks.sweep.request import Request
 from robbench.tasks.sweep.run import Swept, Watcher, left, run_sweep
@@ -45,6 +46,7 @@ class Place:
 
 def plan_at(request: Request, place: Place, *, force: bool = False, log: bool = False) -> SweepPlan:
     """The plan of a sweep whose tasks work at a place. Raises UserError as `plan_sweep` does."""
+    bring(place.out / "models", place.out / "results")  # workers write there, and look for it
     return plan_sweep(request, place.given(log=log), force=force)
 
 

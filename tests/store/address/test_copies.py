@@ -7,10 +7,12 @@ import shutil
 import signal
 from pathlib import Path
 
+import platformdirs
 import pytest
 
 import robbench
 from robbench.core.errors import UserError
+from robbench.execution.engines import engine_for
 from robbench.store.address.copies import bring, copy_of, mirror_of, shown, working_copy
 from robbench.store.address.place import Place
 from robbench.store.run import read_run
@@ -133,6 +135,36 @@ def test_every_command_takes_an_address(cli, store, tmp_path, monkeypatch):
         if n < 3:
             local = cli(line, "--out", there, cwd=tmp_path / "cwd")
             assert done.out.replace(out, "") == local.out.replace(out, "").replace(str(there), "")
+
+
+def test_a_sweep_goes_on_elsewhere(cli, tmp_path):
+    """What another machine has done is done, also for a worker; a part more is only that part."""
+    out = f"file://{tmp_path / 'there'}"
+    sweep = (
+        "sweep --name s --grid seed=0..1 --data digits --epochs 1 --limit 40 --attack fgsm "
+        "--set model=mlp:width=4,depth=1 --json --out"
+    )
+    first = cli(sweep, out, env=on("A", tmp_path))
+    assert first.code == 0, first.err
+    assert first.json["tasks"]["computed"] == 4
+    again = cli(sweep.replace("0..1", "0..2"), out, env=on("B", tmp_path))
+    assert again.code == 0, again.err
+    assert again.json["tasks"] == {"total": 6, "computed": 2, "done": 6}
+    assert cli("runs --json --out", out, env=on("C", tmp_path)).out == (
+        cli("runs --json --out", tmp_path / "there").out
+    )
+
+
+def test_a_cluster_needs_a_working_copy_that_it_reaches(tmp_path, monkeypatch):
+    """Its workers would write elsewhere."""
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path))
+    words = {"engine": "ray", "address": "10.0.0.1:6379"}
+    with working_copy("memory://cluster", print) as out:
+        with pytest.raises(UserError, match="set ROBBENCH_COPIES to a folder that all share"):
+            engine_for(**words, logs=out / "logs")
+        engine_for(engine="ray", address="local", logs=out / "logs")
+        monkeypatch.setenv("ROBBENCH_COPIES", str(tmp_path))
+        engine_for(**words, logs=out / "logs")
 
 
 def test_from_python(store, tmp_path, monkeypatch):
