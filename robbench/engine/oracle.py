@@ -248,7 +248,7 @@ class ModelOracle(Oracle):
         size, counts = size_and_fits(x, p, among=may)
         new = counts & hit
         if nowhere(new):  # only lower margins, which without a budget do not count
-            better = counts & (p.eps < torch.inf)
+            better = counts if finite(p.eps) else counts & (p.eps < torch.inf)
             self.book = book.where(better, x=x, margin=margin, size=size)
             return
         # Also where margins tie: argmax decides, and this is the point to keep.
