@@ -72,7 +72,7 @@ class AALP(ALP):
     ] = 0.9
     drop: Annotated[
         Number, Field(ge=0, le=1, description="probability that a feature outside of it is dropped")
-    ] = 1.0
+    ] = 0.5
     rate: Annotated[
         Literal["flat", "rank"],
         Field(description="of dropping: the same outside of rho, or rising to drop by rank"),
@@ -90,7 +90,7 @@ class AALP(ALP):
     ] = "each"
     rescale: Annotated[
         bool, Field(description="scale the kept features up by the share of all, as dropout does")
-    ] = False
+    ] = True
     start: Annotated[
         Number, Field(ge=0, lt=1, description="share of training before guided dropout begins")
     ] = 0.0

@@ -34,6 +34,11 @@ ABLATIONS = [
 OFF = ABLATIONS[0]
 
 
+def hard(**options):
+    """AALP that drops every feature outside of rho, and leaves the others as they are."""
+    return AALP(**{"drop": 1.0, "rescale": False, **options})
+
+
 class HeadStep:
     """Features at x and at the adversary are given, logits are the head's.
 
@@ -108,7 +113,7 @@ def test_the_logits_are_those_of_the_kept_features(head, mask_from, rescale):
         step = HeadStep(
             curved_head(), step.clean.features, step.at(step.point).features, step.y.tolist()
         )
-    loss = AALP(rho=0.6, mask_from=mask_from, rescale=rescale)
+    loss = hard(rho=0.6, mask_from=mask_from, rescale=rescale)
     found = loss.guided_logits(step)
     features = {"clean": step.clean.features, "adversarial": step.at(step.point).features}
     shares = []
@@ -147,7 +152,7 @@ def test_a_batch_has_one_mask(mask_from):
     chosen = slow_kept(np.mean(means, axis=0).tolist(), 0.6)
     assert 0 < len(chosen) < 5
     mask = torch.tensor([float(i in chosen) for i in range(5)], dtype=torch.float64)
-    loss = AALP(rho=0.6, mask_from=mask_from, granularity="batch")
+    loss = hard(rho=0.6, mask_from=mask_from, granularity="batch")
     for logits, h in zip(loss.guided_logits(step), features.values(), strict=True):
         assert torch.allclose(logits, step.head(mask * h))
     soft = dataclasses.replace(loss, drop=0.5)
@@ -164,7 +169,7 @@ def test_the_mask_is_a_constant_to_the_gradient(mask_from):
     step = linear_step()
     features = step.clean.features, step.at(step.point).features
     wanted = [*features, *step.head.parameters()]
-    loss = AALP(rho=0.6, mask_from=mask_from, adaptive_weights=False)
+    loss = hard(rho=0.6, mask_from=mask_from, adaptive_weights=False)
     found = torch.autograd.grad(loss(step).mean(), wanted)
     sources = {"clean": features[:1] * 2, "adversarial": features[1:] * 2, "each": features}[
         mask_from
@@ -184,7 +189,7 @@ def test_the_mask_is_a_constant_to_the_gradient(mask_from):
 
 def test_start_and_ramp():
     """Before `start` it is ALP; then rho falls from 1 over `ramp` of the training, and stays."""
-    loss = AALP(rho=0.5, start=0.2, ramp=0.4, adaptive_weights=False)
+    loss = hard(rho=0.5, start=0.2, ramp=0.4, adaptive_weights=False)
     for progress, rho in [
         (0.2, 1.0),
         (0.3, 0.875),
@@ -193,7 +198,7 @@ def test_start_and_ramp():
         (0.9, 0.5),
         (1.0, 0.5),
     ]:
-        steady = AALP(rho=rho, adaptive_weights=False)
+        steady = hard(rho=rho, adaptive_weights=False)
         assert torch.allclose(loss(linear_step(progress=progress)), steady(linear_step())), progress
     early = linear_step(progress=0.19)
     assert torch.equal(loss(early), ALP()(early))
@@ -211,8 +216,8 @@ def mask_of(loss, step):
 def test_soft_dropout_drops_a_share_of_the_others(drop):
     """Kept features stay, of the others `drop` are dropped: a function of the sample's key."""
     step = linear_step(size=4000)
-    loss = AALP(rho=0.6, drop=drop)
-    mask, safe = mask_of(loss, step), mask_of(AALP(rho=0.6), step)
+    loss = hard(rho=0.6, drop=drop)
+    mask, safe = mask_of(loss, step), mask_of(hard(rho=0.6), step)
     assert mask[safe].all()
     assert (~mask[~safe]).float().mean().item() == pytest.approx(drop, abs=0.02)
     assert torch.equal(mask_of(loss, step), mask)
@@ -284,7 +289,7 @@ def test_each_branch_keeps_its_own_prediction():
     step = linear_step(size=500)
     with torch.no_grad():
         step.head.bias.zero_()
-    found = AALP(rho=1.0).guided_logits(step)
+    found = hard(rho=1.0).guided_logits(step)
     for logits, h in zip(found, (step.clean.features, step.at(step.point).features), strict=True):
         own = step.head(h).argmax(1)
         mine = logits.gather(1, own[:, None])[:, 0]
@@ -306,7 +311,7 @@ def test_a_masked_attack_climbs_the_masked_head():
     torch.manual_seed(3)
     split, model = toy_split(8), network(lambda: nn.Linear(16, 4))
     step = real_step(model, split, attack="fgsm")
-    found = AALP(rho=0.5, attack_masked=True)._masked_adversary(step)
+    found = hard(rho=0.5, attack_masked=True)._masked_adversary(step)
     x = split.pixels(slice(None)).requires_grad_()
     h = model.features(x)
     rows = zip(contributions(model.head, h, None).tolist(), h, strict=True)
