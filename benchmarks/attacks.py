@@ -15,6 +15,9 @@ side is judged again in float32: inside the box, inside the budget, misclassifie
 smallest perturbation is sought, a sample is robust if none was found within the budget in the
 table; medians are over the samples that the model gets right. Only ratios of times within one run
 mean anything: median and range over the rounds, ours / peer.
+
+With --own-share no peer runs: it shows how much of our CPU time is spent outside the model's
+forwards and backwards: by the start, the engine and the attack (least of the rounds).
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from robbench.core.reproducible import prepare
 prepare()  # before torch is loaded
 
 import torch
+from own_share import show_own_share
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -224,6 +228,9 @@ def main() -> None:
         default="fp32",
         help="of our search; peers run in float32",
     )
+    parser.add_argument(
+        "--own-share", action="store_true", help="of our CPU time, what is spent outside the model"
+    )
     parser.add_argument("--json", type=Path, help="file for all rows, written anew after each")
     args = parser.parse_args()
     device, rows = find_device(args.device), []
@@ -262,6 +269,10 @@ def main() -> None:
         case = Case(setting, model.to(device).eval(), split)
         with frozen(case.model), deterministic():
             case.model(case.split.pixels(slice(0, 64)).requires_grad_()).sum().backward()  # warm up
+            if args.own_share:
+                specs = dict.fromkeys(duel.ours for duel in duels if duel.norm is None)
+                show_own_share(case, specs, args.rounds, args.precision)
+                continue
             for duel in duels:
                 for text in [f"{duel.norm}:inf"] if duel.norm else case.setting.threats:
                     rows.append(

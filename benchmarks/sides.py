@@ -108,23 +108,36 @@ def entries_of(specs: str) -> list[AttackEntry]:
 
 
 class Search(NamedTuple):
-    """What our attacks found, and the rows that passed both models, padding included."""
+    """What our attacks found, and the models asked: the one that is searched, and the one meant."""
 
     found: Evaluated
-    n_forward: int
-    n_backward: int
+    asked: tuple[Counter, Counter]
+
+    @property
+    def n_forward(self) -> int:
+        """Rows that passed both models, padding included."""
+        return sum(model.n_forward for model in self.asked)
+
+    @property
+    def n_backward(self) -> int:
+        """The same backwards."""
+        return sum(model.n_backward for model in self.asked)
 
 
 def search(
-    entries: Sequence[AttackEntry], case: Case, threat: ThreatModel, precision: str
+    entries: Sequence[AttackEntry],
+    case: Case,
+    threat: ThreatModel,
+    precision: str,
+    watched: type[Counter] = Counter,
 ) -> Search:
     """As `robbench attack`: a model with folded batch norms searches, the model confirms."""
     clean, device = case.split.pixels(slice(0, 8)), case.split.labels.device
     tile = largest_tile(device, clean.shape[1:]).rows
     fast = fast_model(case.model, clean, precision=precision, compiled=False, tile=tile)
-    counters = Counter(case.model), Counter(fast.model)
+    asked = watched(fast.model), watched(case.model)
     found = evaluate(
-        counters[0],
+        asked[1],
         case.split,
         threat,
         entries,
@@ -132,10 +145,10 @@ def search(
         width=default_batch_size(device),
         thorough=False,
         keep_points=True,
-        fast=counters[1],
+        fast=asked[0],
         recheck=fast.recheck,
     )
-    return Search(found, sum(c.n_forward for c in counters), sum(c.n_backward for c in counters))
+    return Search(found, asked)
 
 
 def ours(specs: str, case: Case, threat: ThreatModel, precision: str) -> Side:

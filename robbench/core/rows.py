@@ -33,19 +33,7 @@ def nowhere(mask: Tensor) -> bool:
     if not mask.is_cpu:
         return False
     # To list a few values takes a tenth of the time of an operator.
-    return not mask.any() if mask.numel() > _FEW else True not in _listed(mask)
-
-
-def everywhere(mask: Tensor) -> bool:
-    """Whether a mask holds in all rows, where asking costs next to nothing, as for `nowhere`."""
-    if not mask.is_cpu:
-        return False
-    return bool(mask.all()) if mask.numel() > _FEW else False not in _listed(mask)
-
-
-def _listed(mask: Tensor) -> list[bool]:
-    values: list[bool] = (mask if mask.ndim == 1 else mask.flatten()).tolist()
-    return values
+    return not mask.any() if mask.numel() > _FEW else True not in mask.flatten().tolist()
 
 
 def finite(values: Tensor) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robbench.attacks.base import Answer, AnyRowAttack, Oracle, state_of
 from robbench.core.gradients import column_gradients, pulled_back
-from robbench.core.rows import ALL, Rows, everywhere, finite, nowhere, pick
+from robbench.core.rows import ALL, Rows, finite, nowhere, pick
 from robbench.core.tiles import Model, Tiles
 from robbench.objectives import Objective, answered, at_rows, margins_left
 from robbench.slopes import slope_of
@@ -211,7 +211,7 @@ class ModelOracle(Oracle):
         grad = self.p.movable(grad)
         flat = grad.flatten(1)
         top = torch.maximum(flat.amax(1), -flat.amin(1))  # the largest absolute entry
-        if everywhere((top > 0) & (top < torch.inf)):  # neither holds for NaN
+        if finite(top.log()):  # so they are positive and finite
             hit, _ = self._see(x, logits, wrong)
         else:
             bad = ~(top < torch.inf)
