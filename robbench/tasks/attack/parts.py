@@ -20,7 +20,7 @@ from robbench.execution.task import Engine, Task
 from robbench.execution.task import Outcome as Tried
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
-from robbench.tasks.attack.earlier import finished
+from robbench.tasks.attack.earlier import decided, decided_by_all, finished
 from robbench.tasks.attack.job import AttackJob
 from robbench.tasks.attack.plan import AttackPlan, plan_attacks
 from robbench.tasks.listener import Bar, Listener
@@ -83,7 +83,9 @@ class Crew(NamedTuple):
             ):
                 for run_id in plan.run_ids:
                     self.store.partial(run_id).discard()
-        self._round(job, again=force, audit=False)
+        own = set(plan.part.of(len(plan.subject.split)))
+        if not own <= decided_by_all(decided(plan, self.store)):
+            self._round(job, again=force, audit=False)
         if plan.audit is None or plan.part.count > 1:
             return
         # What is drawn at a budget, and whether more is to be audited, rests on the one before.
@@ -99,7 +101,7 @@ class Crew(NamedTuple):
         tasks = [
             Task(
                 id=f"{plan.run_ids[0]}.part-{part.number}-of-{part.count}",
-                call=f"{__name__}:decide",
+                call=f"{__name__}:decide_part",
                 payload=self._payload(plan, part, again, audit),
                 title=f"{plan.title}, part {part}",
                 gpus=float(plan.device.type == "cuda"),
@@ -142,7 +144,7 @@ class Crew(NamedTuple):
         }
 
 
-def decide(payload: Mapping[str, Any]) -> dict[str, bool]:
+def decide_part(payload: Mapping[str, Any]) -> dict[str, bool]:
     """What a worker does: decide a part of an attack, given in plain data.
 
     Raises RunError where the model or the data are others than where the attack was planned.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,8 @@ def test_never_more_parts_than_samples_and_a_part_is_cut_further(store):
     assert [tried[:2] for tried in engine.tries] == [(2, 6), (5, 6)]
     kept = job.store.partial(job.plan.run_ids[0]).rows()
     assert sorted(row["sample_index"] for row in kept) == list(range(1, SIZE, 3))
+    Crew(Workers(jobs=2), job.store, engine := Counting()).decide(job, force=False)
+    assert engine.tries == []  # nothing is left of the part
 
 
 def test_a_worker_that_sees_another_model_decides_nothing(store):
@@ -135,7 +138,7 @@ def test_a_worker_that_sees_another_model_decides_nothing(store):
     job = alone(plan(store), Store(store))
     payload = Crew(Workers(), job.store, Inline())._payload(job.plan, Part(1, 2), False, False)
     with pytest.raises(RunError, match="others in the worker"):
-        parts.decide({**payload, "model": "at"})
+        parts.decide_part({**payload, "model": "at"})
     assert not (store / "results" / "partial").exists()
 
 
@@ -150,6 +153,7 @@ def test_a_limit_of_time_is_of_one_process(store):
 
 KILLING = """
 import os
+import shutil
 from pathlib import Path
 from torch import nn
 
@@ -187,3 +191,19 @@ def test_a_worker_process_that_is_killed_changes_no_row(cli, private, tmp_path, 
     )
     assert one.name == two.name
     assert rows_of(one) == rows_of(two)
+
+
+@pytest.mark.slow
+def test_parts_on_a_ray_cluster_are_those_of_one_process(cli, store, tmp_path, rows_of):
+    """Two tasks of a local cluster."""
+    pytest.importorskip("ray")
+    line = "attack ce --limit 12 --threat linf:0.1,0.2 --attack pgd:steps=3 -q --out"
+    elsewhere = shutil.copytree(store, tmp_path / "elsewhere")
+    assert cli(line, elsewhere).code == 0
+    done = cli(line, store, "--engine", "ray", "--address", "local", "--jobs", "2")
+    assert done.code == 0, done.err
+    names = sorted(path.name for path in (elsewhere / "results" / "samples").iterdir())
+    for name in names:
+        one, two = (rows_of(each / "results" / "samples" / name) for each in (store, elsewhere))
+        assert one == two
+    assert len(names) == 2
