@@ -65,6 +65,8 @@ def resolve(request: Request) -> Resolved:
     fixed: dict[Home, Any] = {}
     seen: dict[Home, str] = {}
     for axis in axes:
+        if any(home.name == "tag" for home in axis.homes):
+            raise UserError("a tag changes nothing, so it cannot vary: give tags in [attack]")
         for home in axis.homes:
             _once(seen, home, axis.key)
     for key, value in request.fixed.items():

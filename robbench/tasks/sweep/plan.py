@@ -7,12 +7,13 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from robbench.core.errors import UserError
+from robbench.core.errors import UserError, nearest
 from robbench.core.part import WHOLE, Part
 from robbench.core.spec import short_hash
 from robbench.execution.task import Task
 from robbench.tasks.sweep.axes import Resolved, Values, resolve, settings_at, texts_at
 from robbench.tasks.sweep.grid import MOST_LISTED, matches
+from robbench.tasks.sweep.keys import MODELS
 from robbench.tasks.sweep.names import model_name_at
 from robbench.tasks.sweep.request import Request
 from robbench.tasks.train.naming import slug
@@ -80,6 +81,10 @@ def plan_sweep(request: Request, place: Mapping[str, Any], *, force: bool = Fals
 
 
 def _require_possible(request: Request, grid: Resolved) -> None:
+    known = {axis.key for axis in grid.axes} | {MODELS.name}
+    for key in (key for rule in request.exclude for key in rule):
+        if key not in known:
+            raise UserError(f"exclude: '{key}' is not in the grid{nearest(key, known)}")
     after = set(request.steps) & {"measure", "check", "compare"}
     if "attack" not in request.steps and (after - {"compare"} or not grid.trains):
         raise UserError(f"the steps {', '.join(request.steps)} need the step attack")

@@ -90,7 +90,7 @@ def read_request(
         name=str(own),
         grid=tuple(axes.values()),
         fixed=_without_replaced(settings, fixed) | dict(fixed),
-        steps=_steps(steps or about.get("steps") or USUAL_STEPS),
+        steps=_steps(steps or about.get("steps", USUAL_STEPS)),
         prefix=str(prefix if prefix is not None else about.get("prefix", "")),
         exclude=tuple(content.get("exclude", ())),
     )
@@ -135,7 +135,11 @@ def _flat(value: Any) -> list[Any]:
 
 
 def _steps(given: Any) -> tuple[str, ...]:
-    if not isinstance(given, list | tuple) or not all(isinstance(step, str) for step in given):
+    if (
+        not isinstance(given, list | tuple)
+        or not given
+        or not all(isinstance(step, str) for step in given)
+    ):
         raise UserError(f"steps should be a list of {', '.join(STEPS)}")
     for step in given:
         if step not in STEPS:

@@ -59,7 +59,8 @@ def require_possible(
     known = plan.grid.trains and not any("data" in axis.of("train") for axis in plan.grid.axes)
     trained = str(plan.grid.train.get("data", TrainConfig.data)) if known else None
     for item in _distinct(attacks, lambda name: name in _OF_ENTRIES):
-        _require_attack(item.settings, item.settings.get("data", trained))
+        tagged = {**item.settings, "tag": item.task.payload["tags"]}
+        _require_attack(tagged, item.settings.get("data", trained))
     for model in plan.grid.models:
         for name in matching_models(model, Store(out)):
             require_known(name, Store(out))

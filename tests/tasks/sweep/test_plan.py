@@ -88,6 +88,8 @@ def test_excluded_points():
         "train trades-s1",
         "attack trades-s1",
     ]
+    with pytest.raises(UserError, match="exclude: 'los' is not in the grid; did you mean loss"):
+        plan("loss=ce,trades", exclude=({"los": "ce"},))
     with pytest.raises(UserError, match="every point is excluded"):
         plan("loss=ce", exclude=({"loss": "ce"},))
 
@@ -99,6 +101,7 @@ def test_excluded_points():
         (["loss=ce,ce"], {}, "has the value ce twice"),
         (["lr=0.1,1/10"], {}, "has the value 0.1 twice"),
         (["epochs=1,x"], {}, "epochs='x'"),
+        (["tag=a,b"], {}, "cannot vary"),
         (["epochs=0..2"], {}, "epochs=0"),
         (["epochs=1..9999999"], {}, "9,999,999 points"),
         (["seed=0..1"], {"seed": 1}, "train.seed is given twice"),

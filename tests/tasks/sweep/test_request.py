@@ -69,6 +69,7 @@ def test_without_a_name_a_file_gives_its_own(written):
         ("grid = 3", r"'grid' must be a table: \[grid\]"),
         ("[exclude]\nloss = 'ce'", r"\[\[exclude\]\]"),
         ("[sweep]\nsteps = ['train', 'atack']\n[grid]\nloss=['ce']", "did you mean attack"),
+        ("[sweep]\nsteps = []\n[grid]\nloss=['ce']", "steps should be a list"),
         ("[sweep]\nstep = ['train']", "unknown key 'step'"),
         ("[sweep]\nname = 'a/b'\n[grid]\nloss=['ce']", "name 'a/b' of a sweep"),
         ("[grid]\nloss = []", "empty list"),

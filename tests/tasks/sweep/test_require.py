@@ -41,6 +41,7 @@ def refused(tmp_path):
         (["threat=l2:inf"], {"attack": "pgd"}, "needs a budget"),
         (["models=nowhere,mlp"], {}, "unknown model 'nowhere'"),
         (["models=a*"], {}, "matches 'a\\*'"),
+        (["seed=0..1"], {"tag": "sweep=mine"}, "sweep has two values"),
         (["from_model=nowhere"], {}, "nowhere"),
         (["recipe=digits-smoke,mnist-lin"], {}, "did you mean mnist-linf"),
     ],
