@@ -42,7 +42,8 @@ def working_copy(out: Path | str, say: Callable[[str], None]) -> Iterator[Path]:
         try:
             _closed(folder)
         except Exception as second:  # the first error is the one to report
-            say(str(second))
+            if str(second) != str(error):
+                say(str(second))
         raise
     _closed(folder)
 

@@ -20,7 +20,6 @@ from robbench.store.address.changes import (
     is_of_another_training,
     is_removed,
     local_files,
-    owner_of,
 )
 from robbench.store.address.ledger import Ledger, Stamp, stamp_of
 from robbench.store.address.place import Place
@@ -53,12 +52,12 @@ class Mirror:
     def open(self) -> None:
         """Get what every command needs, and begin to follow what it writes. Raises as `Place`."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._there = self.place.versions()
         with self._alone():
+            self._there = self.place.versions()
             self._seen = {name for name in self._ledger.names() if (self.folder / name).is_file()}
             models = [name for name in self._there if _is_small_of_model(name)]
             self._get([*self._below(AT_ONCE), *models])
-            self._forget_removed()
+            self._drop_removed(self._ledger.names())
         self._thread.start()
 
     def close(self) -> None:
@@ -86,7 +85,10 @@ class Mirror:
                     del self._there[old]
                 self._there |= found
             self._get(self._below(names))
-            self._forget_removed()
+            asked = set(names)
+            self._drop_removed(
+                [one for one in self._ledger.names() if not asked.isdisjoint([one, *_above(one)])]
+            )
 
     def refresh_run(self, run_id: str) -> None:
         """As `refresh`, of all that is kept of a run."""
@@ -165,10 +167,13 @@ class Mirror:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
-    def _forget_removed(self) -> None:
-        """Remove here what others have removed at the address, and is as it was there."""
-        for name in self._ledger.names():
-            if name not in self._there and owner_of(name) in self._there:
+    def _drop_removed(self, names: Sequence[str]) -> None:
+        """Remove here, of what was looked for there just now, what others have removed there.
+
+        A file that has changed here since then stays.
+        """
+        for name in names:
+            if name not in self._there:
                 if stamp_of(self.folder / name) == self._ledger[name][0]:
                     (self.folder / name).unlink()
                 self._seen.discard(name)

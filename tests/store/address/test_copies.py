@@ -238,6 +238,7 @@ def test_the_network_goes_in_the_middle(s3, cli, trained, tmp_path, monkeypatch)
     monkeypatch.setattr(Place, "put", fail)
     lost = cli(f"attack {model} -a fgsm --limit 20 --out", out, env=s3 | on("A", tmp_path))
     assert lost.code == 3
+    assert lost.err.splitlines()[-1].startswith(f"error: cannot write to {out}: no route; check")
     assert "is kept in" in lost.err.splitlines()[-1]
     assert not any(name.startswith("results/") for name in Place(out).versions())
     monkeypatch.setattr(Place, "put", put)

@@ -133,6 +133,28 @@ def test_a_run_that_another_has_finished(address, at):
     }
 
 
+def test_what_is_removed_there_goes_here(address, at):
+    """A run that somebody deletes; not what changed here meanwhile, nor what another process of
+    this machine has put there since one looked.
+    """
+    a, checks = at("A", Place(address)), "results/checks/r1.parquet"
+    for name in (ROW, SAMPLES, "results/baseline.json"):
+        write(a, name, b"x")
+    a.push()
+    second = at("A", Place(address))
+    write(a, checks, b"x")
+    a.push()
+    second.refresh("results/partial/r1")
+    assert read(second, checks) == b"x"
+    for name in (ROW, SAMPLES, checks, "results/baseline.json"):
+        a.place.remove(name)
+    write(a, "results/baseline.json", b"newer")
+    third = at("A", Place(address))
+    third.push()
+    assert list(third.place.versions()) == ["results/baseline.json"]
+    assert read(third, ROW) is read(third, checks) is None
+
+
 def test_cleaning_a_working_copy_removes_nothing_there(address, at, tmp_path):
     """It is fetched again."""
     a = at("A", Place(address))
