@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -97,8 +97,14 @@ Jobs = Annotated[
     ),
 ]
 EngineName = Annotated[
-    Literal["local", "ray"],
-    option("--engine", panel=RUN, help="Where tasks run: on this machine, or on a Ray cluster."),
+    str,
+    option(
+        "--engine",
+        panel=RUN,
+        metavar="SPEC",
+        help="Where tasks run: local, this machine; ray, a Ray cluster; ray:cpus=2,gpus=0.5 says "
+        "what each task holds there.",
+    ),
 ]
 Address = Annotated[
     str | None,

@@ -4,17 +4,37 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
+
+from pydantic import Field
 
 from robbench.core.errors import UserError
+from robbench.core.spec import build, parse_spec
 from robbench.execution.inline import Inline
 from robbench.execution.processes import Processes
 from robbench.execution.task import Engine
 from robbench.store.address.copies import mirror_of
 
-EngineName = Literal["local", "ray"]
-ENGINES: tuple[EngineName, ...] = ("local", "ray")
+
+@dataclass(frozen=True)
+class LocalOptions:
+    """The machine itself: `--jobs` and OMP_NUM_THREADS say all."""
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """What each task holds on a Ray cluster, where the task itself is not to say.
+
+    cpus: cores, and threads that it computes with. gpus: a number of GPUs or a part of one.
+    """
+
+    cpus: Annotated[int, Field(ge=1)] | None = None
+    gpus: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+
+ENGINES: dict[str, type[LocalOptions | RayOptions]] = {"local": LocalOptions, "ray": RayOptions}
 
 
 def engine_for(
@@ -27,18 +47,25 @@ def engine_for(
 ) -> Engine:
     """The engine for tasks, which the caller opens and leaves as a context manager.
 
-    jobs: tasks at a time; None: one, on Ray as many as fit. address: of a Ray cluster. device: what
-    the tasks compute on, as `--device` has it. logs: a folder, where each task's output goes.
+    engine: `local`, `ray`, or `ray:cpus=2,gpus=0.5` with what each task holds. jobs: tasks at a
+    time; None: one, on Ray as many as fit. address: of a Ray cluster. device: what the tasks
+    compute on, as `--device` has it. logs: a folder, where each task's output goes.
 
     Raises UserError for values that do not fit each other, before anything is started.
     """
-    if engine not in ENGINES:
-        raise UserError(f"unknown engine '{engine}': use local or ray")
+    spec = parse_spec(engine)
+    if spec.name not in ENGINES:
+        raise UserError(f"unknown engine '{spec.name}': use local or ray")
+    options = build(ENGINES[spec.name], spec, f"engine {spec.name}")
     if jobs is not None and jobs < 1:
         raise UserError(f"jobs should be 1 or more, not {jobs}")
-    if address is not None and engine != "ray":
+    if address is not None and spec.name != "ray":
         raise UserError("address names a Ray cluster: use it with engine ray")
-    if engine == "ray":
+    if isinstance(options, RayOptions):
+        if options.gpus and options.gpus > 1 and options.gpus % 1:
+            raise UserError(
+                f"engine ray: gpus should be whole or a part of one, not {options.gpus}"
+            )
         if device.startswith("cuda:"):
             raise UserError(f"Ray chooses the GPU of each task: use device cuda, not {device}")
         from robbench.execution.ray_connect import LOCAL, address_of
@@ -51,7 +78,13 @@ def engine_for(
                 f"workers elsewhere do not reach the working copy of {mirror.place.address} on "
                 "this machine: set ROBBENCH_COPIES to a folder that all share"
             )
-        return Ray(address=where, jobs=jobs, logs=logs, gpus=device != "cpu")
+        return Ray(
+            address=where,
+            jobs=jobs,
+            logs=logs,
+            cpus=options.cpus,
+            gpus=0.0 if device == "cpu" else options.gpus,
+        )
     if jobs is None or jobs == 1:
         return Inline()
     threads = max(_cores() // jobs, 1)

@@ -30,17 +30,26 @@ class Ray(Engine):
     """Up to `jobs` tasks at a time on a cluster, as many as fit if None.
 
     address: `auto`, HOST:PORT, ray://HOST:PORT, or `local`: a cluster of this machine alone, which
-    ends with the engine. gpus: whether tasks that do not say otherwise hold a GPU, if
-    there are any. A Ray that this process is connected to already is used, and stays.
+    ends with the engine. cpus, gpus: what each task holds; None: what the task says. A Ray that
+    this process is connected to already is used, and stays.
 
     Entering it connects. Raises UserError where Ray is not installed, RunError where no cluster
     answers, also later, when it is gone.
     """
 
-    def __init__(self, *, address: str, jobs: int | None, logs: Path, gpus: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        address: str,
+        jobs: int | None,
+        logs: Path,
+        cpus: int | None = None,
+        gpus: float | None = None,
+    ) -> None:
         self._address = address
         self._jobs = jobs
         self._logs = logs.absolute()
+        self._cpus = cpus
         self._gpus = gpus
         self._flight: dict[Any, _Flight] = {}
         self._machines: dict[str, dict[str, float]] = {}  # also those that are gone by now
@@ -76,19 +85,20 @@ class Ray(Engine):
         return max(self._jobs or self._room, 1) - len(self._flight)
 
     def start(self, task: Task) -> None:
-        gpus = task.gpus
+        machines, cpus = self._machines.values(), self._cpus or task.cpus
+        gpus = task.gpus if self._gpus is None else self._gpus
         if gpus is None:
-            gpus = float(self._gpus and any(has.get("GPU") for has in self._machines.values()))
-        needs, machines = {"CPU": task.cpus, "GPU": gpus}, self._machines.values()
+            gpus = float(any(has.get("GPU") for has in machines))
+        needs = {"CPU": cpus, "GPU": gpus}
         if not any(all(has.get(name, 0) >= n for name, n in needs.items()) for has in machines):
             raise UserError(
-                f"a task needs {task.cpus} CPUs and {gpus:g} GPUs, and no machine of the cluster "
+                f"a task needs {cpus} CPUs and {gpus:g} GPUs, and no machine of the cluster "
                 "has so many"
             )
         log = log_path(self._logs, task.id)
         progress = log.with_suffix(".progress")
         options = self._remote.options(
-            num_cpus=task.cpus,
+            num_cpus=cpus,
             num_gpus=gpus,
             max_retries=LOST_TRIES,
             retry_exceptions=False,

@@ -17,8 +17,8 @@ class Task:
     id: unique in a job; names its log file.
     call: `package.module:function`, which takes `payload` and returns a mapping, both JSON.
     after: the ids of tasks that have to be done first.
-    cpus, gpus: what it holds on a Ray cluster, a GPU also in part; None: one where the cluster has
-    any and the device is not the CPU. The workers of one machine share its cores and GPUs.
+    cpus, gpus: what it holds on a Ray cluster if the engine does not say, a GPU also in part; None:
+    one where the cluster has any. The workers of one machine share its cores and GPUs.
     """
 
     id: str

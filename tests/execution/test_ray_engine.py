@@ -90,8 +90,8 @@ def until(condition):
     return found
 
 
-def connected(tmp_path, address=None, **more):
-    return engine_for("ray", address=address, logs=tmp_path / "logs", **more)
+def connected(tmp_path, address=None, engine="ray", **more):
+    return engine_for(engine, address=address, logs=tmp_path / "logs", **more)
 
 
 @pytest.mark.timeout(120)
@@ -137,6 +137,9 @@ def test_tasks_hold_what_they_ask_for(cluster, tmp_path, monkeypatch):
         for more in ({"cpus": 3}, {"gpus": 2.0}):
             with pytest.raises(UserError, match="no machine"):
                 engine.start(task("d", "double", **more))
+    with connected(tmp_path, cluster.address, "ray:cpus=2,gpus=0.5") as engine:
+        said = ran(engine, task("e", "environment"))["e"].value
+        assert said == {"CUDA_VISIBLE_DEVICES": "0", "OMP_NUM_THREADS": "2"}
     with connected(tmp_path, cluster.address, device="cpu") as engine:
         assert ran(engine, auto)["c"].value["CUDA_VISIBLE_DEVICES"] in (None, "")
 
