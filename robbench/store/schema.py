@@ -103,16 +103,17 @@ margins are null where an attack has not shown what it tried. distance_p50: medi
 smallest perturbation found, of a run without a budget; answers: JSON, what the model said to a few
 inputs before the attack (`store/answers.py`); n_disagreements: claims of a fast search that the
 model refused, and successes it saw only afterwards; row_step: models were asked multiples of so
-many rows, the smallest measured to give equal answers; deterministic: whether verdicts depend on no
-batch size; max_time_s and max_queries: limits of the run in seconds, of a sample in forwards,
-re-checks not counted. target: a class, least-likely, random or column:NAME, null where any mistake
-is a success; under a target adversarial is a sample that reached it, robust one that did not, and
-samples of the target class are left out of the run. audit_attack: the attacks that the audit made
-on n_audited of the n_survivors samples that withstood the run's own attacks, drawn at random; it
-broke n_audit_broken, which count as adversarial. audit_missed_high: upper end of the one-sided 95 %
-interval of the share of all that withstood which the audit would break; robust_accuracy_audited:
-the robust accuracy that is left then, if all unfinished samples fell too. All are null of a run
-without an audit; the last two also where no sample withstood."""
+many rows, the smallest measured to give equal answers, or other numbers once measured to give them
+too; deterministic: whether verdicts depend on no batch size; max_time_s and max_queries: limits of
+the run in seconds, of a sample in forwards, re-checks not counted. target: a class, least-likely,
+random or column:NAME, null where any mistake is a success; under a target adversarial is a sample
+that reached it, robust one that did not, and samples of the target class are left out of the run.
+audit_attack: the attacks that the audit made on n_audited of the n_survivors samples that withstood
+the run's own attacks, drawn at random; it broke n_audit_broken, which count as adversarial.
+audit_missed_high: upper end of the one-sided 95 % interval of the share of all that withstood which
+the audit would break; robust_accuracy_audited: the robust accuracy that is left then, if all
+unfinished samples fell too. All are null of a run without an audit; the last two also where no
+sample withstood."""
 
 SAMPLES = _schema(
     "samples",
