@@ -16,6 +16,7 @@ TOPICS = (
     "reading-the-numbers",
     "comparing",
     "sweeps",
+    "clusters",
     "checks",
     "gate-and-ci",
     "attacks",
