@@ -59,7 +59,7 @@ class Finder:
         found = (
             [path for name in names for path in self._named(name)] if names else _paths(self._refs)
         )
-        folders = {path.parent: _resolved(path.parent) for path in found}
+        folders = {folder: _resolved(folder) for folder in {path.parent for path in found}}
         return list(
             {
                 _resolved(path) if _is_link(path) else folders[path.parent] / path.name: path

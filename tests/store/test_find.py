@@ -135,3 +135,13 @@ def test_a_damaged_run_is_named(store: Store) -> None:
     for names in ([], ["ce"], [str(store.root)]):
         with pytest.raises(UserError, match=r"runs/bbbb33333333\.parquet is damaged"):
             store.find(names)
+
+
+def test_a_run_that_is_named_twice_is_one(store: Store, tmp_path: Path) -> None:
+    """By a link to its file, a link to its folder, or a way through the parent folder."""
+    path = store.run_path("bbbb33333333")
+    (tmp_path / "link.parquet").symlink_to(path)
+    (tmp_path / "other").symlink_to(path.parent)
+    ways = [tmp_path / "link.parquet", tmp_path / "other" / path.name, path.parent / ".." / "runs"]
+    assert store.find(["sovr", *map(str, ways[:2])]) == [ways[1]]
+    assert len(store.find([str(ways[2]), "ce"])) == 4
