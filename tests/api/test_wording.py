@@ -18,7 +18,7 @@ from robbench.tasks.train.config import TrainConfig
 
 SHELL_ONLY = {"allow_files", "columns", "dry_run", "fail_on", "json", "pivot", "set", "trust_code"}
 OF_OTHERS = {"check", "get_regexp", "ignore_submodules", "name_only", "no_pager", "porcelain"}
-OF_OTHERS |= {"array", "force_reinstall", "untracked_files"}
+OF_OTHERS |= {"array", "force_reinstall", "nproc_per_node", "standalone", "untracked_files"}
 
 
 @pytest.mark.parametrize(
