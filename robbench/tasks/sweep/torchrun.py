@@ -27,16 +27,16 @@ def train_together(payload: Mapping[str, Any], processes: int, say: Callable[[st
     A signal is passed on to them, which keep finished epochs. Raises UserError or RunError with
     what the first of them said, Stopped after a signal.
     """
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc-per-node={processes}", "-m", __name__, json.dumps(payload)]
     with stop_flag(say) as stop, tempfile.TemporaryFile("w+", encoding="utf-8") as out:
-        child = subprocess.Popen(command, stdout=out)
+        child = subprocess.Popen(_command(payload, processes), stdout=out)
         try:
-            while child.poll() is None:
+            with stop.unhurried():
+                while child.poll() is None and not stop:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        child.wait(_WAIT)
                 if stop:
-                    child.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(_WAIT)
+                    child.terminate()  # once: after a second signal torchrun waits for nobody
+                child.wait()
         finally:
             _end(child)
         stop.check()
@@ -47,6 +47,14 @@ def train_together(payload: Mapping[str, Any], processes: int, say: Callable[[st
         code, _, text = errors[0].partition(" ") if errors else ("3", "", "")
         kind = UserError if code == "2" else RunError
         raise kind(text or f"torchrun ended with {child.returncode}, its log says why")
+
+
+def _command(payload: Mapping[str, Any], processes: int) -> list[str]:
+    return [
+        sys.executable,
+        *("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"),
+        *("-m", __name__, json.dumps(payload)),
+    ]
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
