@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -110,12 +111,9 @@ def _values(axis: Axis, found: tuple[Home, ...]) -> Values:
             return Values(axis.key, found, tuple(given for _ in found))
     typed = tuple([_typed(axis.key, home, value) for value in given] for home in found)
     texts = [value_text(value) for value in typed[0]]
-    if (
-        repeated := [text for text in dict.fromkeys(texts) if texts.count(text) > 1][:1]
-        if (len(set(texts)) < len(texts))
-        else []
-    ):
-        raise UserError(f"'{axis.key}' has the value {repeated[0]} twice: leave one out")
+    text, times = Counter(texts).most_common(1)[0]
+    if times > 1:
+        raise UserError(f"'{axis.key}' has the value {text} twice: leave one out")
     return Values(axis.key, found, typed)
 
 

@@ -13,6 +13,8 @@ from robbench.core.spec import split_items
 _RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
 _OPTION = re.compile(r"[A-Za-z_][\w-]*=")
 _MORE_SPECS = ("models", "from_model", "replay")
+MOST_LISTED = 1_000_000
+"""Numbers of a range that are spelled out, and tasks of a sweep."""
 
 
 class Axis(NamedTuple):
@@ -41,7 +43,9 @@ def parse_axis(text: str) -> Axis:
         else:
             parts.append(part)
     if not all(parts):
-        raise UserError(f"--grid '{text}': there is no value {'' if rest else 'at all '}in it")
+        raise UserError(
+            f"--grid '{text}': a value is empty: write KEY=VALUE,VALUE such as seed=0..2"
+        )
     return Axis(key, _spelled(key, parts))
 
 
@@ -76,10 +80,6 @@ def _spelled(key: str, parts: Sequence[Any]) -> Sequence[Any]:
             raise UserError(f"the range {part} of '{key}' has {len(numbers):,} numbers")
         spelled += numbers
     return spelled
-
-
-MOST_LISTED = 1_000_000
-"""Numbers of a range that are spelled out, and tasks of a sweep."""
 
 
 def matches(point: Mapping[str, Any], excluded: Sequence[Mapping[str, Any]]) -> bool:

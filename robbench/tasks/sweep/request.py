@@ -64,11 +64,9 @@ def read_request(
     """
     content = {} if file is None else _tables(file)
     about = content.get("sweep", {})
-    axes = (
-        {key: axis_of_file(key, value, str(file)) for key, value in content["grid"].items()}
-        if ("grid" in content)
-        else {}
-    )
+    axes = {
+        key: axis_of_file(key, value, str(file)) for key, value in content.get("grid", {}).items()
+    }
     settings = {
         f"{command}.{key}": value
         for command in ("train", "attack")
@@ -77,8 +75,9 @@ def read_request(
     models = settings.pop("attack.models", None)
     if models is not None:
         axes["models"] = axis_of_file("models", models, str(file))
+    keys = [axis.key for axis in grid]
     for axis in grid:
-        if axis.key in axes and axes[axis.key] in grid:
+        if keys.count(axis.key) > 1:
             raise UserError(f"the grid has '{axis.key}' twice: give all its values in one --grid")
         axes[axis.key] = axis
     own = name or about.get("name") or (file.stem if file else None)

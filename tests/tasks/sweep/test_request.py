@@ -56,6 +56,12 @@ def test_flags_replace_what_the_file_says(written):
     assert found.fixed == {"epochs": "3", "attack.attack": ["pgd", "apgd"]}
 
 
+def test_a_flag_may_repeat_what_the_file_says(written):
+    """An equal axis is a replaced one too."""
+    found = read_request(written(FILE), grid=[parse_axis("seed=0..2")])
+    assert found.grid == read_request(written(FILE)).grid
+
+
 def test_without_a_name_a_file_gives_its_own(written):
     assert read_request(written("[grid]\nloss = ['ce']")).name == "grid"
     models = read_request(written("[attack]\nmodels = ['a', 'b']"))
