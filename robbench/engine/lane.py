@@ -22,9 +22,8 @@ from robbench.engine.shapes import holds
 from robbench.threat.problem import Problem
 
 NO_LIMIT = 1 << 40
-CUDA_STEPS_PER_SYNC = (
-    8  # steps between two looks at who is done: each look makes the host wait for the GPU
-)
+CUDA_STEPS_PER_SYNC = 8
+"""Steps between two looks at who is done: each look makes the host wait for the GPU."""
 
 
 class Job(NamedTuple):

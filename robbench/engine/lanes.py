@@ -59,8 +59,7 @@ class Lanes:
         self.width = width
         self.lanes = {k: self._lane(entry) for k, entry in entries.items()}
         classes = classes_in_play(ledger.pool.logits0.shape[1], ledger.pool.threats[0])
-        # Queries of a row's step, about.
-        self.per_step = {
+        self.queries_per_step = {  # of a row, about
             k: lane.attack.draws * (1 + lane.attack.gradients(classes))
             for k, lane in self.lanes.items()
         }
@@ -100,7 +99,7 @@ class Lanes:
         rows = len(lane.jobs) - lane.jobs.count(None) + (len(done.jobs) if done else 0)
         attempts = self._attempts(k, done, revive=lane.revive) if done else []
         steps = rows * lane.steps_per_sync
-        return Stepped(attempts, self.weights[k] * steps, steps * self.per_step[k])
+        return Stepped(attempts, self.weights[k] * steps, steps * self.queries_per_step[k])
 
     def interrupt(self) -> tuple[list[Attempt], list[int]]:
         """Empty all lanes: trials in flight as they are, and samples that were queued."""

@@ -60,8 +60,6 @@ Masks = Callable[[Tensor], Tensor]
 class AALP(ALP):
     """ALP on few high-contribution features, weighted by sample (Wu et al. 2020, arXiv:2005.11904).
 
-    arXiv:2005.11904.
-
     guided_dropout=false and adaptive_weights=false give the ablations. All formulas and defaults
     are our reading.
     """

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from robbench.core.errors import RunError, UserError
-from robbench.core.escaping import one_line
 from robbench.core.part import Part
 from robbench.core.spec import validate
 from robbench.execution.driver import BAD_INPUT, drive
 from robbench.execution.engines import engine_for
 from robbench.execution.inline import Inline
-from robbench.execution.progress import report
-from robbench.execution.task import Engine, Task
-from robbench.execution.task import Outcome as Tried
+from robbench.execution.task import Engine, Outcome, Task
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.earlier import decided, decided_by_all, finished
 from robbench.tasks.attack.job import AttackJob
 from robbench.tasks.attack.plan import AttackPlan, plan_attacks
-from robbench.tasks.listener import Bar, Listener
+from robbench.tasks.in_worker import WorkerBar, WorkerListener
 from robbench.tasks.signals import stop_flag
 
 LOST = 1
@@ -109,7 +105,7 @@ class Crew(NamedTuple):
             for part in parts
         ]
         titles = {task.id: f"part {part}" for task, part in zip(tasks, parts, strict=True)}
-        ended: dict[str, Tried] = {}
+        ended: dict[str, Outcome] = {}
 
         def tick() -> None:
             job.stop.check()
@@ -165,29 +161,15 @@ def decide_part(payload: Mapping[str, Any]) -> dict[str, bool]:
             f"model {payload['model']} or its data are others in the worker than in the command: "
             f"run {wanted[0]} is not planned there"
         )
-    listener = _Printing()
+    listener = WorkerListener()
     with stop_flag(listener.say) as stop:
-        job = AttackJob(plan, Store(payload["out"]), listener, _Reporting(), stop, None)
+        job = AttackJob(plan, Store(payload["out"]), listener, WorkerBar(), stop, None)
         done = job.run_part(again=payload["again"], audit=payload["audit"])
         stop.check()
     return {"nothing_left": done.audited if payload["audit"] else done.whole}
 
 
-class _Printing(Listener):
-    """Messages go to the worker's log."""
-
-    def say(self, text: str) -> None:
-        print(one_line(text), file=sys.stderr, flush=True)
-
-
-class _Reporting(Bar):
-    """Progress goes to the engine."""
-
-    def update(self, share: float, text: str, left: str = "") -> None:
-        report(share, text)
-
-
-def _failure(part: str, tried: Tried) -> Exception:
+def _failure(part: str, tried: Outcome) -> Exception:
     kind: Callable[[str], Exception] = UserError if tried.code == BAD_INPUT else RunError
     said = tried.error or f"its worker died, {LOST + 1} times"
     return kind(f"{part}: {said}; decided samples are kept, the same command goes on")

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from robbench.core.config import process_number
 from robbench.core.device import find_device
-from robbench.core.escaping import one_line
 from robbench.core.spec import finite, validate
-from robbench.execution.progress import report
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import AttackPlan, plan_attacks
 from robbench.tasks.attack.run import attack as attack_plans
 from robbench.tasks.check.run import check as check_run
-from robbench.tasks.listener import Bar, Listener
+from robbench.tasks.in_worker import WorkerListener
+from robbench.tasks.listener import Listener
 from robbench.tasks.measure.measurer import Measurer
 from robbench.tasks.measure.observer import Observer
 from robbench.tasks.measure.run import measure_run
@@ -91,7 +88,8 @@ def attack(payload: Payload) -> dict[str, Any]:
 
 def measure(payload: Payload) -> dict[str, Any]:
     """Measure the runs of an attack."""
-    place, store = _place(payload), Store(_place(payload).out)
+    place = _place(payload)
+    store = Store(place.out)
     observer = Observer(find_device(place.device), place.data_dir, place.download)
     measurer = Measurer(store, observer, say=place.listener.say)
     found = [
@@ -154,24 +152,5 @@ def _place(payload: Payload) -> _Place:
         None if folder is None else Path(folder),
         given["download"],
         given["force"],
-        _Worker() if given["log"] else Listener(),
+        WorkerListener() if given["log"] else Listener(),
     )
-
-
-class _Worker(Listener):
-    """Messages go into the task's log, its progress to whoever watches the worker."""
-
-    def say(self, text: str) -> None:
-        print(one_line(text), file=sys.stderr)
-
-    def detail(self, text: str) -> None:
-        self.say(text)
-
-    @contextlib.contextmanager
-    def progress(self, title: str) -> Iterator[Bar]:
-        yield _Reported()
-
-
-class _Reported(Bar):
-    def update(self, share: float, text: str, left: str = "") -> None:
-        report(share, text)
