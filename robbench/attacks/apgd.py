@@ -91,11 +91,12 @@ def advance(
 ) -> State:
     """Move number t [B] of a run of so many steps, with the answer at its points."""
     s = s.where(a.value > s.f_top, f_top=a.value, x_top=s.x, g_top=a.grad)
-    s = s.where(early := t <= 1, f_then=s.f_top)  # f_max starts as max(f(x_0), f(x_1))
+    s = s.where(t <= 1, f_then=s.f_top)  # f_max starts as max(f(x_0), f(x_1))
     s = s.replace(rises=s.rises + (a.value > s.f_prev))  # never at t = 0: f_prev is +inf there
     x, g = s.x, a.grad
     window = windows(steps, t.device)[t]
-    if not nowhere(due := window > 0):
+    due = window > 0
+    if not nowhere(due):
         few_rises = s.rises < rho * window  # condition 1
         no_better = ~s.halved & (s.f_top <= s.f_then)  # condition 2
         stuck = due & (few_rises | no_better)
@@ -104,9 +105,7 @@ def advance(
             due, f_then=s.f_top, rises=torch.zeros_like(s.rises), halved=stuck
         )
     z = p.ball.ascend(x, g, s.eta)
-    share: Tensor | float = alpha
-    if not nowhere(early):
-        share = lift(pick(t == 0, torch.ones_like(s.eta), alpha), x)  # at first x = x_prev
+    share = lift(pick(t == 0, torch.ones_like(s.eta), alpha), x)  # at first x = x_prev
     # x + share (z - x) + (1 - alpha) (x - x_prev)
     moved = z.sub_(x).mul_(share).add_(x).add_((x - s.x_prev).mul_(1 - alpha))
     return s.replace(x=p.ball.project(moved), x_prev=x, f_prev=a.value)

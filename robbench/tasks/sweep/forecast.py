@@ -38,37 +38,37 @@ def forecast_sweep(ahead: Ahead, place: Place) -> SweepForecast:
     trainings = [item for item in todo if item.kind == "train"]
     attacks = [item for item in todo if item.kind == "attack"]
     made = {item.task.id: item.settings for item in ahead.plan.items if item.kind == "train"}
+    subjects = {item.task.id: _subject(item, made) for item in attacks}
     paces: dict[str, Pace] = {}
-    per_epoch, left_t = _by_kind(
-        trainings, lambda item: _kind(item.settings), lambda item: _epoch(item, place)
-    )
+
+    def training_kind(item: Item) -> str:
+        return _kind(item.settings)
+
+    def attack_kind(item: Item) -> str:
+        return _kind(item.settings, subjects[item.task.id])
+
+    per_epoch, trainings_left = _by_kind(trainings, training_kind, lambda item: _epoch(item, place))
     seconds = sum(
-        per_epoch[_kind(item.settings)] * settings.epochs
+        per_epoch[kind] * _training(item.settings, place).epochs
         for item in trainings
-        for settings in (_training(item.settings, place),)
-        if _kind(item.settings) in per_epoch
+        if (kind := training_kind(item)) in per_epoch
     )
-    found, left_a = _by_kind(
-        attacks,
-        lambda item: _kind(item.settings, _subject(item, made)),
-        lambda item: _attack(item, _subject(item, made), paces, place),
+    found, attacks_left = _by_kind(
+        attacks, attack_kind, lambda item: _attack(item, subjects[item.task.id], paces, place)
     )
-    known = [
-        forecast
-        for item in attacks
-        if (forecast := found.get(_kind(item.settings, _subject(item, made)))) is not None
-    ]
-    more_t, more_a = _rest(len(trainings), left_t), _rest(len(attacks), left_a)
+    known = [found[kind] for item in attacks if (kind := attack_kind(item)) in found]
+    more_trainings = _rest(len(trainings), trainings_left)
+    more_attacks = _rest(len(attacks), attacks_left)
     return SweepForecast(
         n_trainings=len(trainings),
         n_attacks=len(attacks),
         n_others=len(todo) - len(trainings) - len(attacks),
-        trainings=seconds * more_t,
-        attacks=_total([one.seconds and one.seconds.mean for one in known], more_a),
-        attacks_at_most=_total([one.seconds_at_most for one in known], more_a),
-        queries_at_most=_total([one.queries_at_most for one in known], more_a),
+        trainings=seconds * more_trainings,
+        attacks=_total([one.seconds and one.seconds.mean for one in known], more_attacks),
+        attacks_at_most=_total([one.seconds_at_most for one in known], more_attacks),
+        queries_at_most=_total([one.queries_at_most for one in known], more_attacks),
         kinds=len(per_epoch) + len(found),
-        guessed=left_t + left_a,
+        guessed=trainings_left + attacks_left,
         device=device_text(find_device(place.device)),
     )
 

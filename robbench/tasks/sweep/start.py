@@ -102,7 +102,7 @@ def sweep(
         return engine_for(engine, jobs=jobs, address=address, device=place.device, logs=state.logs)
 
     plan = plan_at(request, place, force=force, log=engine != "local" or (jobs or 1) > 1)
-    workers()
+    workers()  # made once before: what is wrong with its settings is said before anything begins
     return run_sweep(
         plan,
         state,
