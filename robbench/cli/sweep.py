@@ -22,7 +22,7 @@ File = Annotated[
     Path | None,
     typer.Argument(
         metavar="[FILE]",
-        help="TOML file with the tables [sweep], [grid], [train] and [attack].",
+        help=r"TOML file with the tables \[sweep], \[grid], \[train] and \[attack].",
     ),
 ]
 Grid = Annotated[
@@ -165,13 +165,13 @@ def sweep(
     from robbench.tasks.sweep.start import sweep as run
 
     flags = {"data": data, "epochs": epochs, "attack": attacks, "threat": threat, "limit": limit}
-    fixed: dict[str, Any] = {key: value for key, value in flags.items() if value}
+    fixed: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
     request = read_request(
         file,
         name=name,
         grid=[parse_axis(text) for text in grid or []],
         fixed=fixed | dict(key_value(text) for text in sets or []),
-        steps=steps.split(",") if steps else (),
+        steps=() if steps is None else [step.strip() for step in steps.split(",")],
         prefix=prefix,
     )
     place = Place(out, device=device, data_dir=data_dir, download=download, processes=processes)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import os
 import time
 import traceback
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from robbench.core.errors import RobbenchError, text_of
+from robbench.core.errors import RobbenchError, Stopped, text_of
 from robbench.core.guest import culprit
 from robbench.execution.task import Outcome, Task
 
@@ -25,13 +27,17 @@ def call(task: Task) -> Mapping[str, Any]:
 def tried(task: Task, worker: str, log: TextIO | None = None) -> Outcome:
     """One try of a task, done or failed; Stopped passes through.
 
+    The working folder is afterwards what it was: a task may run code that changes it.
     log: where the traceback goes of an error that is not one of robbench's own.
     """
     began = time.monotonic()
     try:
-        value = call(task)
+        with contextlib.chdir(os.curdir):
+            value = call(task)
         json.dumps(value)
-    except (Exception, SystemExit) as error:  # a task may run anybody's code
+    except (Stopped, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a task may run anybody's code
         if log is not None and not isinstance(error, RobbenchError):
             traceback.print_exc(file=log)
         return Outcome(

@@ -66,8 +66,10 @@ def engine_for(
             raise UserError(
                 f"engine ray: gpus should be whole or a part of one, not {options.gpus}"
             )
-        if device.startswith("cuda:"):
-            raise UserError(f"Ray chooses the GPU of each task: use device cuda, not {device}")
+        if device not in ("auto", "cpu", "cuda", "mps"):
+            raise UserError(
+                f"Ray chooses the GPU of each task: use device cuda, cpu or auto, not '{device}'"
+            )
         from robbench.execution.ray_connect import LOCAL, address_of
         from robbench.execution.ray_engine import Ray
 

@@ -29,6 +29,8 @@ from robbench.execution.worker import BOOT, GRACE
 
 STILLBORN = 3
 """So many workers in a row that end before they are ready end all."""
+ENDING = 2.0
+"""Seconds from hanging up to the end of a worker that ends by itself."""
 
 
 class Processes(Engine):
@@ -39,7 +41,7 @@ class Processes(Engine):
     """
 
     def __init__(self, jobs: int, *, logs: Path, threads: int, gpus: Sequence[str] = ()) -> None:
-        self._logs = logs
+        self._logs = logs.absolute()
         self._threads = threads
         self._gpus = gpus
         self._workers: list[_Worker | None] = [None] * jobs
@@ -99,8 +101,10 @@ class Processes(Engine):
 
     def _lost(self, slot: int, worker: _Worker) -> Outcome | None:
         """The outcome of a dead worker's task; None where it died before the task began."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.process.wait(ENDING)
+        task, how = worker.task, _how(worker.process.poll())
         worker.kill()
-        task, how = worker.task, _how(worker.process.wait())
         self._workers[slot] = None
         assert task is not None
         printed = tail(worker.log, worker.log_start)
@@ -216,8 +220,10 @@ class _Worker:
             self.progress.unlink()
 
 
-def _how(code: int) -> str:
-    """How a process ended."""
+def _how(code: int | None) -> str:
+    """How a process ended; None: not by itself."""
+    if code is None:
+        return "closed its connection, as code that closes files it did not open may do"
     if code == -signal.SIGKILL:
         return "was killed (SIGKILL), as happens when memory runs out; fewer --jobs need less"
     if code < 0:

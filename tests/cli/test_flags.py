@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from rich.text import Text
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -246,6 +247,13 @@ def test_every_option_has_a_help_text():
     for name, command in commands().items():
         for parameter in command.params:
             assert getattr(parameter, "help", None), (name, parameter.name)
+
+
+def test_brackets_in_help_texts_are_seen():
+    """No word in square brackets is taken for markup: those that are meant are escaped."""
+    for name, command in commands().items():
+        for text in [command.help, *(parameter.help for parameter in command.params)]:
+            assert Text.from_markup(text).plain == text.replace("\\[", "["), name
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,10 @@ def test_a_file_of_a_sweep(cli, tmp_path):
         ("nowhere.toml", "nowhere.toml"),
         ("--grid seed=0..1 --name s --address auto", "address"),
         ("--grid attack=mine:A --name s", "mine"),
+        ("--grid seed=0..1 --name s --steps ''", "unknown step ''"),
+        ("--grid seed=0..1 --name s --device gpu", "unknown device 'gpu'"),
+        ("--grid seed=0..1 --name s --device gpu --jobs 2", "unknown device 'gpu'"),
+        ("--grid seed=0..1 --name s --device gpu --engine ray", "not 'gpu'"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(cli, tmp_path, words, said):

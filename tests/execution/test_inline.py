@@ -1,6 +1,8 @@
 """Tasks in this process, and the call that one describes."""
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,15 @@ def break_down(payload):
     raise ZeroDivisionError
 
 
+def wander(payload):
+    os.chdir(payload["n"])
+    return {}
+
+
+def give_up(payload):
+    raise GeneratorExit("enough")
+
+
 def stop(payload):
     raise Stopped(130)
 
@@ -31,14 +42,21 @@ def _importable(monkeypatch):
     import types
 
     module = types.ModuleType("inline_tasks")
-    module.__dict__.update(double=double, refuse=refuse, break_down=break_down, stop=stop)
+    module.__dict__.update(
+        double=double,
+        refuse=refuse,
+        break_down=break_down,
+        stop=stop,
+        wander=wander,
+        give_up=give_up,
+    )
     monkeypatch.setitem(sys.modules, "inline_tasks", module)
 
 
-def outcome(name):
+def outcome(name, n=4):
     with Inline() as engine:
         assert engine.free == 1
-        engine.start(Task(id="t", call=f"inline_tasks:{name}", payload={"n": 4}))
+        engine.start(Task(id="t", call=f"inline_tasks:{name}", payload={"n": n}))
         assert engine.free == 0
         assert [running.task for running in engine.running()] == ["t"]
         (found,) = engine.wait(1)
@@ -63,3 +81,14 @@ def test_an_error_is_one_line_with_its_code():
 def test_a_signal_passes_through():
     with pytest.raises(Stopped):
         outcome("stop")
+
+
+def test_a_task_that_raises_what_is_no_exception_has_failed():
+    assert outcome("give_up").status == "failed"
+    assert outcome("give_up").error.startswith("GeneratorExit: enough (")
+
+
+def test_the_working_folder_is_that_of_before(tmp_path):
+    before = Path.cwd()
+    assert outcome("wander", str(tmp_path)).status == "done"
+    assert Path.cwd() == before

@@ -50,6 +50,11 @@ def dies(payload):
     print("last words", flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 
+def hangs_up(payload):
+    os.closerange(3, 256)
+    time.sleep(payload["seconds"])
+    os._exit(5)
+
 def environment(payload):
     names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
     return {"pid": os.getpid(), **{name: os.environ.get(name) for name in names}}
@@ -118,6 +123,16 @@ def gone(pid):
 
 def said(place):
     return [int(word) for word in place.read_text().split()] if place.exists() else None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.2, "ended with exit code 5"), (60, "closed its connection")]
+)
+def test_a_worker_that_hangs_up_is_lost_and_says_how(pool, seconds, said):
+    """How it ended is how it ended by itself, not that it was then killed."""
+    found = ran(pool, task("a", "hangs_up", seconds=seconds), task("b", "double", n=1))
+    assert (found["a"].status, found["b"].status) == ("lost", "done")
+    assert said in found["a"].error
 
 
 def test_a_thousand_tasks_in_two_processes(pool):

@@ -9,6 +9,7 @@ from typing import Any
 from robbench.catalogue.builtins import ATTACKS, LOSSES
 from robbench.catalogue.cascades import cascades
 from robbench.core.config import SPECS
+from robbench.core.device import find_device
 from robbench.core.errors import UserError
 from robbench.core.spec import canonical_json, option_names, validate
 from robbench.data.load import default_threat, load
@@ -37,16 +38,20 @@ def require_possible(
     todo: Sequence[Item],
     *,
     out: Path,
+    device: str | None,
     data_dir: Path | None,
     download: bool,
     force: bool,
 ) -> None:
     """Look at each distinct setting of the tasks to come once.
 
+    device: of the tasks; None: one of another machine.
     Raises UserError for what cannot work: a spec that is unknown or malformed, two values of the
     grid that are one, an inner attack that does not fit its loss, a name that holds a model of
-    other settings, a data set that is not there. Nothing is written.
+    other settings, a data set or a device that is not there. Nothing is written.
     """
+    if device is not None:
+        find_device(device)
     _require_different(plan)
     trainings = [item for item in todo if item.kind == "train"]
     attacks = [item for item in todo if item.kind == "attack"]

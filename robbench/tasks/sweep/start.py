@@ -35,9 +35,9 @@ class Place:
     def given(self, *, log: bool) -> dict[str, Any]:
         """What a task is given, as plain JSON; log: whether it prints its messages."""
         return {
-            "out": str(self.out),
+            "out": str(self.out.absolute()),
             "device": self.device,
-            "data_dir": None if self.data_dir is None else str(self.data_dir),
+            "data_dir": None if self.data_dir is None else str(self.data_dir.absolute()),
             "download": self.download,
             "processes": self.processes,
             "log": log,
@@ -50,12 +50,23 @@ def plan_at(request: Request, place: Place, *, force: bool = False, log: bool = 
     return plan_sweep(request, place.given(log=log), force=force)
 
 
-def require(plan: SweepPlan, todo: list[Item], place: Place, *, force: bool = False) -> None:
-    """Raise UserError for tasks that cannot work. Loads torch, so only where some are left."""
+def require(
+    plan: SweepPlan, todo: list[Item], place: Place, *, force: bool = False, here: bool = True
+) -> None:
+    """Raise UserError for tasks that cannot work. Loads torch, so only where some are left.
+
+    here: whether they compute on this machine.
+    """
     from robbench.tasks.sweep.require import require_possible
 
     require_possible(
-        plan, todo, out=place.out, data_dir=place.data_dir, download=place.download, force=force
+        plan,
+        todo,
+        out=place.out,
+        device=place.device if here else None,
+        data_dir=place.data_dir,
+        download=place.download,
+        force=force,
     )
 
 
@@ -110,6 +121,6 @@ def sweep(
         retries=retries,
         force=force,
         part=part,
-        require=lambda todo: require(plan, list(todo), place, force=force),
+        require=lambda todo: require(plan, list(todo), place, force=force, here=engine == "local"),
         watcher=watcher,
     )

@@ -1,5 +1,7 @@
 """What a sweep would do, before it does it."""
 
+from pathlib import Path
+
 from robbench.tasks.sweep.grid import Axis
 from robbench.tasks.sweep.request import Request
 from robbench.tasks.sweep.run import Watcher
@@ -29,3 +31,10 @@ def test_what_is_ahead_is_what_is_done(tmp_path):
     again = sweep(request(0), place, force=True, watcher=Watcher())
     assert again.computed == 2
     assert again.run_ids == swept.run_ids
+
+
+def test_a_task_finds_its_place_from_any_folder(tmp_path, monkeypatch):
+    """Code of a model or loss may change the working folder in the middle of a task."""
+    monkeypatch.chdir(tmp_path)
+    given = Place(Path("runs"), data_dir=Path("data")).given(log=False)
+    assert (given["out"], given["data_dir"]) == (f"{tmp_path}/runs", f"{tmp_path}/data")
