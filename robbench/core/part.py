@@ -50,14 +50,15 @@ def parse_part(text: str, environ: Mapping[str, str] = os.environ) -> Part:
 
 def _of_slurm(environ: Mapping[str, str]) -> Part:
     found = [environ.get(f"{_SLURM}_{name}", "") for name in ("ID", "MIN", "MAX", "COUNT")]
-    if not all(text.isascii() and text.isdecimal() for text in found):
+    if not all(re.fullmatch(r"[0-9]{1,10}", text) for text in found):
         raise UserError(
             f"--shard slurm is for tasks of a Slurm job array, which have {_SLURM}_ID, _MIN, _MAX "
             "and _COUNT: start it with sbatch --array=1-8, or write --shard i/n"
         )
     number, first, last, count = map(int, found)
     step = (last - first) // (count - 1) if count > 1 else 1
-    if count < 1 or not step or (last - first) != step * (count - 1) or (number - first) % step:
+    equal = step and last - first == step * (count - 1) and (number - first) % step == 0
+    if count < 1 or not first <= number <= last or not equal:
         raise UserError(
             "--shard slurm needs an array of equal steps, such as --array=1-8 or --array=0-14:2"
         )

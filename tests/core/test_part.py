@@ -55,6 +55,7 @@ def test_the_tasks_of_a_slurm_array_are_its_parts(ids: range) -> None:
         {},
         {"SLURM_ARRAY_TASK_ID": "1"},
         {**_array(1, 2, task=1), "SLURM_ARRAY_TASK_COUNT": "x"},
+        {**_array(1, 2, task=1), "SLURM_ARRAY_TASK_MAX": "9" * 5000},
         {"SLURM_JOB_ID": "77", "SLURM_PROCID": "0"},
     ],
 )
@@ -71,6 +72,20 @@ def test_an_array_of_unequal_steps_is_refused(ids: tuple[int, ...]) -> None:
     found = [parse_part("slurm", _array(*ids, task=task)) for task in ids if task not in refused]
     assert refused
     assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("task", [0, 9])
+def test_a_task_outside_of_its_array_is_refused(task: int) -> None:
+    """As where another program has set some of the variables: it would be no part of 1/8 to 8/8."""
+    assert _refusal(_array(*range(1, 9), task=task))
+    assert _refusal(_array(4, task=task))
+
+
+def test_an_array_that_ends_before_it_begins_is_refused() -> None:
+    """Its numbers fit each other only backwards."""
+    environ = _array(*range(1, 9), task=3)
+    environ |= {"SLURM_ARRAY_TASK_MIN": "8", "SLURM_ARRAY_TASK_MAX": "1"}
+    assert _refusal(environ)
 
 
 def _refusal(environ: dict[str, str]) -> bool:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robbench.core.errors import RunError, UserError
-from robbench.core.part import Part
+from robbench.core.part import WHOLE, Part
 from robbench.core.spec import validate
 from robbench.execution.driver import BAD_INPUT, drive
 from robbench.execution.engines import engine_for
 from robbench.execution.inline import Inline
 from robbench.execution.task import Engine, Outcome, Task
+from robbench.store.address.copies import mirror_of
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.earlier import decided, decided_by_all, finished
@@ -42,13 +43,22 @@ class Workers(NamedTuple):
     def crew(self, plans: Sequence[AttackPlan], store: Store) -> Crew | None:
         """The workers for some plans, not started yet; None where this process is enough.
 
-        Raises UserError for values that do not fit each other, and for plans with a limit of time.
+        Raises UserError for values that do not fit each other, for plans with a limit of time, and
+        for parts of any kind at an address.
         """
         logs = store.root / "results" / "logs"
         engine = engine_for(
             self.engine, jobs=self.jobs, address=self.address, device=self.device, logs=logs
         )
-        if isinstance(engine, Inline):
+        alone = isinstance(engine, Inline)
+        mirror = mirror_of(store.root)
+        if mirror is not None and not (alone and all(plan.part == WHOLE for plan in plans)):
+            # Parts find each other's samples, and who is at them, in a folder alone.
+            raise UserError(
+                f"--out {mirror.place.address}: parts of an attack need a folder that their "
+                "processes share: attack with --out FOLDER, and copy it to the address afterwards"
+            )
+        if alone:
             return None
         if any(plan.config.max_time is not None for plan in plans):
             raise UserError(

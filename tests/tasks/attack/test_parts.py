@@ -151,6 +151,23 @@ def test_a_limit_of_time_is_of_one_process(store):
         Workers(jobs=2).crew([found], Store(store))
 
 
+@pytest.mark.parametrize("words", ["--shard 1/2", "--jobs 2", "--engine ray --address local"])
+def test_parts_at_an_address_are_refused(cli, store, tmp_path, words):
+    """With what to do instead, and before anything is attacked or put there."""
+    pytest.importorskip("ray")
+    there = tmp_path / "there"
+    line = f"attack {store}/models/ce -a fgsm --limit 4 {words} --out file://{there}"
+    env = {"ROBBENCH_COPIES": str(tmp_path / "copies")}
+    done = cli(line, env=env)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines()[-1] == (
+        f"error: --out file://{there}: parts of an attack need a folder that their processes "
+        "share: attack with --out FOLDER, and copy it to the address afterwards"
+    )
+    assert [path for path in tmp_path.glob("*/**/results/**/*") if store not in path.parents] == []
+    assert cli(line.replace(words, "--shard 1/1 --jobs 1"), env=env).code == 0
+
+
 KILLING = """
 import os
 import shutil
