@@ -52,7 +52,7 @@ def merge(
     if left := [one for one in found if not one.merged]:
         raise RunError(
             f"{len(left)} of {len(found)} attacks are not finished; to go on: "
-            + "; ".join(one.command or one.run_ids[0] for one in left)
+            + "; ".join(dict.fromkeys(one.command or one.run_ids[0] for one in left))
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,18 @@ def test_what_is_missing_is_said_with_the_command_that_does_it(cli, tmp_path):
     done = cli("merge", "--out", tmp_path / "S", "--json")
     assert (done.code, done.json) == (0, {"schema": "robbench.merge/1", "attacks": []})
     assert "no run is unfinished" in done.err
+
+
+def test_a_command_that_does_several_runs_is_said_once(cli, tmp_path):
+    """As where the model was changed between two parts."""
+    (run_id,) = decide(tmp_path, "1/2", threat=["linf:0.1"])
+    partial = tmp_path / "results" / "partial"
+    other = shutil.copytree(partial / run_id, partial / ("0" * 12)) / "plan.json"
+    other.write_text(other.read_text().replace(run_id, "0" * 12))
+    done = cli("merge", "--out", tmp_path)
+    assert done.code == 3
+    assert done.err.startswith("error: 2 of 2 attacks are not finished; to go on: robbench attack")
+    assert done.err.count("robbench attack") == 1
 
 
 def test_an_audit_takes_the_model(tmp_path):
