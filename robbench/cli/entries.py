@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from robbench.catalogue.cascades import cascades
 from robbench.catalogue.recipes import read_recipe, recipes
+from robbench.cli.commands import command_entry, commands
 from robbench.cli.words import flag_entries, word_entries
 from robbench.core.errors import UserError, unknown
 from robbench.guide import TOPICS, Page, read_page
@@ -37,6 +38,8 @@ def entries_of(name: str, data_dir: Path | None = None) -> list[Entry]:
         return [{"kind": "cascade", "name": name, **cascades()[name]}]
     if name in COMMANDS:
         return [_settings_entry(name)]
+    if name in commands():
+        return [command_entry(name), *word_entries(name, defined=True)]
     if name in recipes():
         return [{"kind": "recipe", "name": name, "doc": recipes()[name], **read_recipe(name)}]
     if found := _registered(name, own):
@@ -54,10 +57,9 @@ def entries_of(name: str, data_dir: Path | None = None) -> list[Entry]:
 def _known() -> list[str]:
     """Every name of robbench itself that `explain` knows, but for the checks'."""
     from robbench.catalogue.builtins import REGISTRIES
-    from robbench.core.config import COMMANDS
 
     registered = [name for registry in REGISTRIES.values() for name in registry.entries]
-    return [*TOPICS, *COMMANDS, *recipes(), *cascades(), *registered]
+    return [*TOPICS, *commands(), *recipes(), *cascades(), *registered]
 
 
 def _registered(name: str, own: Collection[str]) -> list[Entry]:
@@ -138,8 +140,8 @@ def _settings_entry(command: str) -> Entry:
     return {
         "kind": "settings",
         "name": command,
-        "doc": f"Settings of robbench {command}, by --set KEY=VALUE, ROBBENCH_KEY or a file; "
-        "the common ones are flags too.",
+        "doc": f"{commands()[command]}\n\nSettings of robbench {command}, by --set KEY=VALUE, "
+        "ROBBENCH_KEY or a file; the common ones are flags too.",
         "same_as": None,
         "source": config.__module__,
         "package": "robbench",

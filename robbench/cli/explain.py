@@ -1,4 +1,4 @@
-"""`robbench explain`: a name, check, flag, a command's settings, a page or word of the manual."""
+"""`robbench explain`: a name, check, flag, command, a page or word of the manual."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Name = Annotated[
     str | None,
     typer.Argument(
         metavar="NAME",
-        help="A registered name, module:attribute, cascade, recipe, check, flag, topic, or a word "
-        "of the manual such as a norm or a column; nothing lists the topics.",
+        help="A registered name, module:attribute, cascade, recipe, check, flag, command, topic or "
+        "word of the manual, such as a norm or a column; nothing lists the topics.",
     ),
 ]
 
@@ -34,7 +34,7 @@ def explain(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Explain a loss, attack, model, data set, check, flag or topic; nothing lists the topics.
+    """Explain a loss, attack, data set, check, flag, command or topic; nothing lists the topics.
 
     Of a registered name it shows the options with types and defaults; --quiet: options only.
     `explain train` and `explain attack` list the settings that --set, files and ROBBENCH_* know.
@@ -124,6 +124,14 @@ def _show_word(entry: Entry, quiet: bool) -> None:
         _print_paragraphs(f"{passage['text'].strip('-| ')} (robbench explain {passage['topic']})")
 
 
+def _show_command(entry: Entry, quiet: bool) -> None:
+    print_result(f"{entry['name']}  (command)\n")
+    _print_paragraphs(entry["doc"])
+    print_result(f"flags: robbench {entry['name']} --help")
+    if entry["pages"]:
+        print_result(f"pages: robbench explain {' | '.join(entry['pages'])}")
+
+
 def _show_recipe(entry: Entry, quiet: bool) -> None:
     print_result(f"{entry['name']}  (recipe)\n")
     _print_paragraphs(entry["doc"])
@@ -193,4 +201,5 @@ _SHOW = {
     "check": _show_check,
     "flag": _show_flag,
     "word": _show_word,
+    "command": _show_command,
 }

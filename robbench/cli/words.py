@@ -27,13 +27,15 @@ def flag_entries(name: str) -> list[dict[str, Any]]:
     ]
 
 
-def word_entries(name: str) -> list[dict[str, Any]]:
+def word_entries(name: str, *, defined: bool = False) -> list[dict[str, Any]]:
     """The entry of a word of the manual: the passages that define it, else the first that use it.
 
-    A word is what a page sets in bold or as code; a row or item that begins with it defines it.
-    None for any other word.
+    A word is what a page sets in bold or as code, also a flag without its dashes and value; a row
+    or item that begins with it defines it. None for any other word, and with `defined` for one
+    that is only used.
     """
-    marked = re.compile(rf"\*\*{re.escape(name)}\*\*|`{re.escape(name)}`")
+    word = re.escape(name)
+    marked = re.compile(rf"\*\*{word}\*\*|`{word}`|`--{word}(?: [^`]*)?`")
     uses: list[dict[str, str]] = []
     defines: list[dict[str, str]] = []
     for topic in TOPICS:
@@ -42,7 +44,7 @@ def word_entries(name: str) -> list[dict[str, Any]]:
                 uses.append({"topic": topic, "text": passage})
             if marked.search(_head(passage)):
                 defines.append({"topic": topic, "text": passage})
-    found = defines or uses[:MOST]
+    found = defines or ([] if defined else uses[:MOST])
     return [{"kind": "word", "name": name, "passages": found}] if found else []
 
 

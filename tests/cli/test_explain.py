@@ -66,7 +66,12 @@ def test_a_check(cli, check):
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("vocabulry", "vocabulary"), ("random-noize", "random-noise"), ("sovv", "sovr")],
+    [
+        ("vocabulry", "vocabulary"),
+        ("random-noize", "random-noise"),
+        ("sovv", "sovr"),
+        ("swep", "sweep"),
+    ],
 )
 def test_near_misses(cli, name, meant):
     """A typing error is answered with the nearest names of all kinds."""

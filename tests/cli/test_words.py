@@ -50,6 +50,15 @@ def test_a_column_of_compare_is_found_where_the_manual_uses_it(cli):
     assert all("`p_holm`" in passage["text"] for passage in entry["passages"])
 
 
+def test_a_flag_of_commands_is_found_by_its_name(cli):
+    """With a value or without, where it is a row's or an item's head as in any passage."""
+    for name in ("shard", "engine", "store-points"):
+        (entry,) = cli("explain", name, "--json").json["entries"]
+        assert entry["kind"] == "word"
+        assert all(f"--{name}" in passage["text"] for passage in entry["passages"])
+    assert not word_entries("shar")
+
+
 def test_other_words_stay_unknown(cli):
     """Also those that the manual uses as plain words; a typing error in a flag is near to it."""
     for word in ("surprise", "however", ".*", "at-chanse"):
