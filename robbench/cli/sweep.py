@@ -153,11 +153,14 @@ def sweep(
 ) -> None:
     """Train and attack a grid of settings, and compare: each part once, what is done never again.
 
+    A killed sweep goes on with the same command. Files, keys and clusters: robbench explain sweeps.
+
     Example: robbench sweep --name first --grid loss=cross-entropy,trades --grid seed=0..2
     """
     from robbench.cli.sweep_lines import SweepLines
     from robbench.core.config import key_value
     from robbench.core.part import WHOLE, parse_part
+    from robbench.store.address.copies import shown
     from robbench.tasks.sweep.compared import compare_sweep
     from robbench.tasks.sweep.grid import parse_axis
     from robbench.tasks.sweep.request import read_request
@@ -199,7 +202,7 @@ def sweep(
     for note in [] if compared is None else _notes(compared):
         reporter.say(note)
     _print(swept, compared, out, as_json=as_json)
-    reporter.say(f"tasks: {swept.state.table}")
+    reporter.say(f"tasks: {shown(swept.state.table)}")
     if error := swept.error():
         raise fail(f"{error}. The same command tries again what is not done", 3)
 

@@ -10,10 +10,11 @@ from robbench.store.address.ledger import Ledger, Stamp
 
 _ROWS = "results/runs/"
 _NOT_RESULTS = ("results/locks/",)
+_PROGRESS = ".progress"  # beside the log of a task that a worker makes
 
 
 def local_files(folder: Path) -> dict[str, Stamp]:
-    """The results and models of an output folder, by name, but what is hidden and locks."""
+    """The results and models of an output folder, by name; nothing hidden, no locks."""
     found: dict[str, Stamp] = {}
     for top in ("results", "models"):
         for place, folders, files in os.walk(folder / top):
@@ -21,7 +22,8 @@ def local_files(folder: Path) -> dict[str, Stamp]:
             inside = Path(place).relative_to(folder).as_posix()
             for file in files:
                 name = f"{inside}/{file}"
-                if file.startswith(".") or name.startswith(_NOT_RESULTS):
+                hidden = file.startswith(".") or file.endswith(_PROGRESS)
+                if hidden or name.startswith(_NOT_RESULTS):
                     continue
                 try:
                     facts = (Path(place) / file).stat()

@@ -52,16 +52,16 @@ class SweepState:
     def locked(self, part: Part, say: Callable[[str], None]) -> Iterator[None]:
         """Own a part; the whole is nobody else's. Waits, and `say`s for whom."""
         what, several = f"sweep {self.folder.name}", part != WHOLE
-        with locked(self.folder / "lock", what, say=say, shared=several):
+        with locked(self.folder / ".lock", what, say=say, shared=several):
             if not several:
                 yield
                 return
-            with locked(self.folder / f"lock-{_file_text(part)}", f"{what} {part}", say=say):
+            with locked(self.folder / f".lock-{_file_text(part)}", f"{what} {part}", say=say):
                 yield
 
     def writing(self) -> AbstractContextManager[None]:
         """Held while the table is written, which processes of several parts do."""
-        return locked(self.folder / "lock-table", f"table of {self.folder.name}", say=_silent)
+        return locked(self.folder / ".lock-table", f"table of {self.folder.name}", say=_silent)
 
     def add(self, outcome: Outcome, part: Part = WHOLE) -> None:
         """Append an outcome to the record of a part. Raises RunError where the disk is full."""

@@ -146,6 +146,7 @@ def test_a_sweep_goes_on_elsewhere(cli, tmp_path):
     )
     first = cli(sweep, out, env=on("A", tmp_path))
     assert first.code == 0, first.err
+    assert f"tasks: {out}/results/sweeps/s.parquet" in first.err
     assert first.json["tasks"]["computed"] == 4
     again = cli(sweep.replace("0..1", "0..2"), out, env=on("B", tmp_path))
     assert again.code == 0, again.err
