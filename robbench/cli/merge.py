@@ -33,6 +33,7 @@ def merge(
     """Write the runs whose samples parts have all decided, without their models.
 
     Whoever decides the last sample does so too. Of the others it says what is missing, exit code 3.
+    More about parts of an attack: robbench explain clusters.
 
     Example: robbench merge
     """

@@ -124,8 +124,8 @@ class Crew(NamedTuple):
             what = "audited" if audit else "decided"
             job.bar.update(share, f"{len(ended)}/{len(tasks)} parts {what}")
             for one in running:
-                text = one.text.partition(",")[0]
-                job.bar.part(titles[one.task], round(100 * one.share), 100, text)
+                if text := one.text.partition(",")[0]:  # none while its process starts
+                    job.bar.part(titles[one.task], round(100 * one.share), 100, text)
 
         for tried in drive(tasks, self.engine, retries=LOST, tick=tick):
             ended[tried.task] = tried
