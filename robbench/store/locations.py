@@ -125,8 +125,8 @@ def is_address(text: str) -> bool:
     return "://" in text
 
 
-def locate(text: str) -> Location:
-    """The path or address a text names.
+def locate(text: str, **options: bool) -> Location:
+    """The path or address a text names; the file system of an address gets the options.
 
     Raises UserError for a protocol that fsspec does not know or has no package for.
     """
@@ -135,7 +135,7 @@ def locate(text: str) -> Location:
     import fsspec
 
     try:
-        system, path = fsspec.core.url_to_fs(text)
+        system, path = fsspec.core.url_to_fs(text, **options)
     except ImportError as error:
         raise UserError(
             f"cannot read {text}: {str(error).rstrip('.')}, then run this again"

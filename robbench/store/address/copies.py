@@ -105,7 +105,7 @@ def owned_at_address(
     if (mirror := mirror_of(path)) is None:
         yield
         return
-    name = path.relative_to(mirror.folder).as_posix()
+    name = f"results/locks/{path.name}"  # in a folder that is quickly listed
     with contextlib.ExitStack() as stack:
         if not shared:
             stack.enter_context(

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from robbench.core.errors import RobbenchError, RunError
+from robbench.core.errors import RobbenchError, RunError, UserError
 from robbench.core.files import cannot_write
 from robbench.core.leftovers import sweep, temporary_in
 from robbench.core.lock import locked
@@ -50,10 +50,17 @@ class Mirror:
         self._failed = False
 
     def open(self) -> None:
-        """Get what every command needs, and begin to follow what it writes. Raises as `Place`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Get what every command needs, and begin to follow what it writes.
+
+        Raises as `Place`, and UserError where all that was at the address has gone.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
         with self._alone():
             self._there = self.place.versions()
+            self._refuse_loss()
             self._seen = {name for name in self._ledger.names() if (self.folder / name).is_file()}
             models = [name for name in self._there if _is_small_of_model(name)]
             self._get([*self._below(AT_ONCE), *models])
@@ -142,6 +149,16 @@ class Mirror:
             return files
         return files + [name for name in self._there if not folders.isdisjoint(_above(name))]
 
+    def _refuse_loss(self) -> None:
+        """Not all files go here because a bucket or a mounted folder is missing there."""
+        known = self._ledger.names()
+        if self._there or not known or self.place.version(known[-1]) is not None:
+            return
+        raise UserError(
+            f"nothing is left at {self.place.address}, and {self.folder} still has a copy of what "
+            "was there: copy it back, or remove it to begin anew"
+        )
+
     def _get(self, names: Sequence[str]) -> None:
         wanted = [name for name in names if _is_harmless(name) and self._is_wanted(name)]
         if not wanted:
@@ -151,21 +168,37 @@ class Mirror:
                 shards = self.folder / "results" / "partial" / PurePosixPath(row).stem
                 shutil.rmtree(shards, ignore_errors=True)
         aside = temporary_in(self.folder)
+        targets = [aside / name for name in wanted]
         try:
-            targets = [aside / name for name in wanted]
-            self.place.get(wanted, targets)
+            self._fetch(wanted, targets)
             # Rows last: what they speak of is here then.
             for name, file in sorted(
                 zip(wanted, targets, strict=True), key=lambda pair: "results/runs/" in pair[0]
             ):
-                path = self.folder / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                file.replace(path)
-                self._agree(name, stamp_of(path), self._there[name])
+                if file.exists():
+                    path = self.folder / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    file.replace(path)
+                    self._agree(name, stamp_of(path), self._there[name])
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+    def _fetch(self, names: Sequence[str], targets: Sequence[Path]) -> None:
+        """Copy files here, but those that others have removed since one looked."""
+        try:
+            self.place.get(names, targets)
+        except UserError:
+            left = [
+                pair for pair in zip(names, targets, strict=True) if self.place.version(pair[0])
+            ]
+            if len(left) == len(names):
+                raise
+            for target in targets:
+                target.unlink(missing_ok=True)
+            if left:
+                self._fetch(*zip(*left, strict=True))
 
     def _drop_removed(self, names: Sequence[str]) -> None:
         """Remove here, of what was looked for there just now, what others have removed there.
@@ -173,7 +206,8 @@ class Mirror:
         A file that has changed here since then stays.
         """
         for name in names:
-            if name not in self._there:
+            # A listing may be late.
+            if name not in self._there and self.place.version(name) is None:
                 if stamp_of(self.folder / name) == self._ledger[name][0]:
                     (self.folder / name).unlink()
                 self._seen.discard(name)

@@ -28,7 +28,8 @@ class Place:
     """
 
     def __init__(self, address: str) -> None:
-        found = locate(address.rstrip("/") or address)
+        # Others write there too: what was listed a moment ago says nothing.
+        found = locate(address.rstrip("/") or address, use_listings_cache=False)
         if not isinstance(found, Remote):
             raise UserError(f"{address} is no address; write it as s3://bucket/folder")
         self.address, self._system, self._root = address.rstrip("/"), found.system, found.inside
@@ -39,7 +40,6 @@ class Place:
     def versions(self, folder: str = "") -> dict[str, str]:
         """The files in a folder and below, each with a text that changes when it is replaced."""
         with self._answering("read"):
-            self._system.invalidate_cache()
             try:
                 found = self._system.find(self._path(folder), detail=True)
             except FileNotFoundError:
@@ -50,11 +50,11 @@ class Place:
     def version(self, name: str) -> str | None:
         """The text of one file; None where there is no such file."""
         with self._answering("read"):
-            self._system.invalidate_cache()
             try:
-                return _version(self._system.info(self._path(name)))
+                found = self._system.info(self._path(name))
             except FileNotFoundError:
                 return None
+        return None if found.get("type") == "directory" else _version(found)
 
     def get(self, names: Sequence[str], targets: Sequence[Path]) -> None:
         """Copy files to local paths, whose folders are made."""
@@ -86,21 +86,6 @@ class Place:
                 with contextlib.suppress(Exception):
                     self._system.rm_file(aside)
                 raise
-
-    def create(self, name: str, content: bytes) -> bool:
-        """Make a small file; False where there is one of that name already."""
-        path = self._path(name)
-        with self._answering("write to"):
-            self._make_parent(path)
-            try:
-                self._system.pipe_file(path, content, mode="create")
-            except FileExistsError:
-                return False
-            except OSError:  # what an object store raises for it
-                if self.read(name) not in (None, content):
-                    return False
-                raise
-        return True
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file, in place of what has the name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -15,49 +16,143 @@ from robbench.store.address.lock import locked_at
 from robbench.store.address.place import Place
 
 NAME = "results/locks/r.lock"
+TOKEN = "0" * 24
+
+# Adds one to a number in a file, often, while it owns the lock; says who else was in.
+ADDER = """
+import os, sys, time
+from pathlib import Path
+from robbench.store.address import lock
+from robbench.store.address.place import Place
+lock._PAUSE = 0.02
+address, number, rounds = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+place = Place(address)
+for _ in range(rounds):
+    with lock.locked_at(place, "results/locks/r.lock", "run r", say=lambda text: None):
+        seen = int(number.read_text())
+        os.close(os.open(number.with_suffix(".in"), os.O_CREAT | os.O_EXCL))
+        time.sleep(0.002)
+        number.write_text(str(seen + 1))
+        number.with_suffix(".in").unlink()
+"""
+
+
+def claim(machine, pid):
+    return f"{NAME}.{TOKEN}.{machine}.{pid}"
+
+
+def claims(place):
+    return [name for name in place.versions() if name.startswith(NAME)]
 
 
 def test_one_owner_at_a_time(address, monkeypatch):
-    """Ten threads add one to a number that they read before; who waits says for whom."""
+    """Threads add one to a number that they read before; who waits says for whom."""
     monkeypatch.setattr(lock, "_PAUSE", 0.01)
     place, number, said = Place(address), [0], []
 
     def add() -> None:
         with locked_at(place, NAME, "run r", say=said.append):
             seen = number[0]
-            time.sleep(0.02)
+            until = time.monotonic() + (0.02 if seen else 20)
+            while time.monotonic() < until and (seen or not said):
+                time.sleep(0.01)
             number[0] = seen + 1
 
-    threads = [threading.Thread(target=add) for _ in range(10)]
+    threads = [threading.Thread(target=add) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert number == [10]
+    assert number == [5]
     assert said
     assert all("run r: process" in text and "waiting" in text for text in said)
-    assert place.read(NAME) is None
+    assert claims(place) == []
+
+
+@pytest.mark.parametrize(
+    ("processes", "rounds"), [(3, 4), pytest.param(8, 50, marks=pytest.mark.slow)]
+)
+def test_one_process_at_a_time(processes, rounds, tmp_path, environment):
+    """No two are ever in at once, and none is left out."""
+    number = tmp_path / "number"
+    number.write_text("0")
+    words = [sys.executable, "-c", ADDER, f"file://{tmp_path}/there", str(number), str(rounds)]
+    running = [subprocess.Popen(words, env=environment()) for _ in range(processes)]
+    assert [process.wait() for process in running] == [0] * processes
+    assert number.read_text() == str(processes * rounds)
+    assert claims(Place(f"file://{tmp_path}/there")) == []
+
+
+def test_several_succeed_a_dead_one(monkeypatch):
+    """One after the other, though all find it dead at once."""
+    monkeypatch.setattr(lock, "_PAUSE", 0.01)
+    place, inside, most = Place("memory://heirs"), [], []
+    place.write(claim(here(), 2**22 + 1), b"process 1 on host, beat 0")
+
+    def succeed() -> None:
+        with locked_at(place, NAME, "run r", say=lambda text: None):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.01)
+            inside.pop()
+
+    threads = [threading.Thread(target=succeed) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 6
+
+
+def test_a_listing_that_is_late(monkeypatch):
+    """It shows what was there a while ago: nobody owns before its own claim is listed."""
+    monkeypatch.setattr(lock, "_PAUSE", 0.05)
+    place, inside, most = Place("memory://late"), [], []
+    versions, past = place.versions, []
+
+    def late(folder: str = "") -> dict[str, str]:
+        now = time.monotonic()
+        past.append((now, versions(folder)))
+        return next((found for when, found in reversed(past) if when <= now - 0.02), {})
+
+    monkeypatch.setattr(place, "versions", late)
+
+    def enter() -> None:
+        with locked_at(place, NAME, "run r", say=lambda text: None):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.01)
+            inside.pop()
+
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 4
 
 
 def test_a_dead_process_of_this_machine_is_succeeded_at_once():
-    """Its number is in the lock."""
+    """Its number is in the name of its claim."""
     place, said = Place("memory://dead"), []
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    place.create(NAME, f"0123 {here()} {ended.pid} 0 host".encode())
+    place.write(claim(here(), ended.pid), b"process 1 on host, beat 0")
     with locked_at(place, NAME, "run r", say=said.append):
-        assert place.read(NAME).split()[1] == here().encode()
+        (own,) = claims(place)
+        assert own.endswith(f".{here()}.{os.getpid()}")
     assert said == []
 
 
 def test_another_machine_is_succeeded_after_its_silence(monkeypatch):
-    """Not while it renews its lock; the wait ends when a signal asks for it."""
+    """Not while it renews its claim; the wait ends when a signal asks for it."""
     monkeypatch.setattr(lock, "_PAUSE", 0.01)
     monkeypatch.setattr(lock, "SILENCE", 0.3)
     place, beats = Place("memory://far"), []
+    far = claim("0123abcd", 1)
 
     def renew() -> None:
-        place.write(NAME, f"0123 far 1 {len(beats)} host".encode())
+        place.write(far, f"process 1 on far, beat {len(beats)}".encode())
         beats.append(time.monotonic())
 
     def ask() -> None:
@@ -65,9 +160,11 @@ def test_another_machine_is_succeeded_after_its_silence(monkeypatch):
             renew()
 
     renew()
-    with locked_at(place, NAME, "run r", say=lambda text: None, asked_to_stop=ask):
+    said = []
+    with locked_at(place, NAME, "run r", say=said.append, asked_to_stop=ask):
         assert len(beats) == 60
         assert time.monotonic() - beats[-1] > 0.25
+    assert said == ["run r: process 1 on far is working on it; waiting for it to end"]
 
     def stop() -> None:
         raise KeyboardInterrupt
@@ -78,18 +175,17 @@ def test_another_machine_is_succeeded_after_its_silence(monkeypatch):
         locked_at(place, NAME, "run r", say=lambda text: None, asked_to_stop=stop),
     ):
         pass
-    assert place.read(NAME).startswith(b"0123 far")
+    assert claims(place) == [far]
 
 
-def test_an_owner_renews_its_lock(monkeypatch):
-    """And leaves the one that another has made meanwhile."""
+def test_an_owner_renews_its_claim(monkeypatch):
+    """Until another one has taken it for dead."""
     monkeypatch.setattr(lock, "BEAT", 0.02)
     place = Place("memory://beat")
     with locked_at(place, NAME, "run r", say=print):
-        first = place.read(NAME)
+        (own,) = claims(place)
+        first = place.read(own)
         until = time.monotonic() + 20
-        while place.read(NAME) == first and time.monotonic() < until:
+        while place.read(own) == first and time.monotonic() < until:
             time.sleep(0.01)
-        assert place.read(NAME) != first
-        place.write(NAME, b"another")
-    assert place.read(NAME) == b"another"
+        assert place.read(own) != first

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shutil
 
-import fsspec
 import pytest
 
-from robbench.core.errors import RunError
+from robbench.core.errors import RunError, UserError
 from robbench.store.address.place import Place
 
 ROW, SAMPLES = "results/runs/r1.parquet", "results/samples/r1.parquet"
@@ -138,7 +137,7 @@ def test_what_is_removed_there_goes_here(address, at):
     this machine has put there since one looked.
     """
     a, checks = at("A", Place(address)), "results/checks/r1.parquet"
-    for name in (ROW, SAMPLES, "results/baseline.json"):
+    for name in (ROW, SAMPLES, "results/baseline.json", "models/m/config.json"):
         write(a, name, b"x")
     a.push()
     second = at("A", Place(address))
@@ -151,8 +150,58 @@ def test_what_is_removed_there_goes_here(address, at):
     write(a, "results/baseline.json", b"newer")
     third = at("A", Place(address))
     third.push()
-    assert list(third.place.versions()) == ["results/baseline.json"]
+    assert third.place.versions().keys() == {"results/baseline.json", "models/m/config.json"}
     assert read(third, ROW) is read(third, checks) is None
+
+
+def test_an_address_that_has_gone(address, at):
+    """A bucket that somebody deletes, a disk that is not mounted: the copy here stays, whole."""
+    a = at("A", Place(address))
+    for name in (SAMPLES, ROW):
+        write(a, name, b"x")
+    a.push()
+    for name in (SAMPLES, ROW):
+        a.place.remove(name)
+    with pytest.raises(UserError, match=r"nothing is left at .*/A still has a copy.* remove it"):
+        at("A", Place(address))
+    assert read(a, ROW) == read(a, SAMPLES) == b"x"
+    shutil.rmtree(a.folder)
+    at("A", Place(address)).push()
+    assert Place(address).versions() == {}
+
+
+def test_a_listing_that_is_late(at, monkeypatch):
+    """What is put and not yet listed stays here, and there."""
+    a = at("A", Place("memory://late"))
+    write(a, SAMPLES, b"x")
+    a.push()
+    before = a.place.versions()
+    write(a, ROW, b"x")
+    a.push()
+    for listed in (before, {}):
+        with monkeypatch.context() as patch:
+            patch.setattr(Place, "versions", lambda self, folder="", found=listed: dict(found))
+            again = at("A", Place("memory://late"))
+            again.refresh_run("r1")
+            again.push()
+        assert read(again, ROW) == read(again, SAMPLES) == b"x"
+        assert again.place.versions().keys() == {ROW, SAMPLES}
+
+
+def test_what_is_removed_while_one_looks(address, at, monkeypatch):
+    """Shards go as their run is finished: the rest comes."""
+    a, other = at("A", Place(address)), SHARD.replace("0.parquet", "1.parquet")
+    for name in (SHARD, other):
+        write(a, name, b"x")
+    a.push()
+    b = at("B", Place(address))
+    a.place.remove(SHARD)
+    b.bring("results/partial/r1")
+    assert read(b, SHARD) is None
+    assert read(b, other) == b"x"
+    a.place.remove(other)
+    b.refresh("results/partial/r1")
+    assert read(b, other) is None
 
 
 def test_cleaning_a_working_copy_removes_nothing_there(address, at, tmp_path):
@@ -200,7 +249,7 @@ def test_without_network_all_is_kept_and_goes_later(at, monkeypatch):
         raise OSError("no route")
 
     with monkeypatch.context() as patch:
-        patch.setattr(fsspec.filesystem("memory"), "put_file", fail)
+        patch.setattr(a.place._system, "put_file", fail)
         with pytest.raises(RunError, match=r"no route; check .* is kept in .*/A, and goes to"):
             a.push()
     a.push()

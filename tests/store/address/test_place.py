@@ -6,7 +6,6 @@ import errno
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 
 from robbench.core.errors import RunError, UserError
@@ -28,18 +27,12 @@ def test_files_come_back_as_they_went(address, tmp_path):
     place.put(file, "a/b.parquet")
     assert place.version("a/b.parquet") not in (None, first)
     assert place.read("a/b.parquet") == b"three"
+    assert place.version("a") is None
     place.remove("a/b.parquet")
     place.remove("a/b.parquet")
+    assert place.version("a") is None
     assert place.read("a/b.parquet") is None
     assert place.versions() == {}
-
-
-def test_only_one_creates(address):
-    """The second one is told, and the first one's content stays."""
-    place = Place(address)
-    assert place.create("locks/x.lock", b"first")
-    assert not place.create("locks/x.lock", b"second")
-    assert place.read("locks/x.lock") == b"first"
 
 
 def test_a_put_that_fails_halfway_leaves_what_was_there(tmp_path, monkeypatch):
@@ -47,7 +40,7 @@ def test_a_put_that_fails_halfway_leaves_what_was_there(tmp_path, monkeypatch):
     place, file = Place(f"memory://half{tmp_path.name}"), tmp_path / "x"
     file.write_bytes(b"old")
     place.put(file, "r/a")
-    system = fsspec.filesystem("memory")
+    system = place._system
 
     def put_half(local: str, target: str) -> None:
         system.pipe_file(target, Path(local).read_bytes()[:2])
@@ -101,7 +94,7 @@ def test_errors_say_what_to_do(error, kind, advice, monkeypatch, tmp_path):
     def fail(*args: Any, **kwargs: Any) -> None:
         raise error
 
-    monkeypatch.setattr(fsspec.filesystem("memory"), "pipe_file", fail)
+    monkeypatch.setattr(place._system, "pipe_file", fail)
     with pytest.raises(kind) as raised:
         place.check_writable()
     assert advice in str(raised.value)
