@@ -74,16 +74,11 @@ def engine_for(
         from robbench.execution.ray_engine import Ray
 
         where = address_of(address)
-        mirror = mirror_of(logs)
-        if mirror is not None and where != LOCAL and not os.environ.get("ROBBENCH_COPIES"):
-            raise UserError(
-                f"workers elsewhere do not reach the working copy of {mirror.place.address} on "
-                "this machine: set ROBBENCH_COPIES to a folder that all share"
-            )
         return Ray(
             address=where,
             jobs=jobs,
             logs=logs,
+            mirror=None if where == LOCAL else mirror_of(logs),
             cpus=options.cpus,
             gpus=0.0 if device == "cpu" else options.gpus,
         )

@@ -17,6 +17,7 @@ from robbench.execution.ray_connect import connect, first_line, load_ray, silenc
 from robbench.execution.ray_worker import Driver, run
 from robbench.execution.task import Engine, Outcome, Running, Status, Task
 from robbench.execution.worker import GRACE
+from robbench.store.address.mirror import Mirror
 
 LOST_TRIES = 2
 """Times that Ray itself begins a task again whose worker or machine was lost."""
@@ -30,8 +31,10 @@ class Ray(Engine):
     """Up to `jobs` tasks at a time on a cluster, as many as fit if None.
 
     address: `auto`, HOST:PORT, ray://HOST:PORT, or `local`: a cluster of this machine alone, which
-    ends with the engine. cpus, gpus: what each task holds; None: what the task says. A Ray that
-    this process is connected to already is used, and stays.
+    ends with the engine. cpus, gpus: what each task holds; None: what the task says. mirror: of the
+    working copy that the tasks are to work in: each machine has its own, and what they have put at
+    the address is here when the engine ends. A Ray that this process is connected to already is
+    used, and stays.
 
     Entering it connects. Raises UserError where Ray is not installed, RunError where no cluster
     answers, also later, when it is gone.
@@ -43,12 +46,14 @@ class Ray(Engine):
         address: str,
         jobs: int | None,
         logs: Path,
+        mirror: Mirror | None = None,
         cpus: int | None = None,
         gpus: float | None = None,
     ) -> None:
         self._address = address
         self._jobs = jobs
         self._logs = logs.absolute()
+        self._mirror = mirror
         self._cpus = cpus
         self._gpus = gpus
         self._flight: dict[Any, _Flight] = {}
@@ -65,7 +70,9 @@ class Ray(Engine):
             self._mark.touch()
         except OSError as error:
             raise cannot_write(self._mark, error) from error
-        self._driver = Driver.here(self._mark)
+        if self._mirror:
+            self._mirror.push()  # tasks look for it there
+        self._driver = Driver.here(self._mark, self._mirror)
         self._connected = not self._ray.is_initialized()
         try:
             if self._connected:
@@ -143,6 +150,11 @@ class Ray(Engine):
             if self._connected:
                 self._ray.shutdown()
 
+    def __exit__(self, *error: object) -> None:
+        self.close()
+        if self._mirror and error[0] is None:
+            self._mirror.look()
+
     def _look(self) -> None:
         """See what machines there are: they come and go."""
         if time.monotonic() < self._look_at:
@@ -173,7 +185,9 @@ class Ray(Engine):
         except errors.RayError as error:
             said = f"{type(error).__name__}: {first_line(error)}"
         else:
-            return outcome._replace(log=printed) if outcome.status == "failed" else outcome
+            if outcome.status == "failed" and printed:
+                return outcome._replace(log=printed)
+            return outcome
         seconds = time.monotonic() - flight.began
         name = flight.task.id
         return Outcome(name, status, error=said, log=printed, seconds=seconds, code=3)

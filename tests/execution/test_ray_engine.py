@@ -117,8 +117,12 @@ def cluster():
     """A head and a node that does the work of two; the last tests add to it and kill."""
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    made.add_node(num_cpus=2, num_gpus=1)
+    with pytest.MonkeyPatch.context() as without:
+        without.delenv(
+            "OMP_NUM_THREADS", raising=False
+        )  # workers would have it, whatever they hold
+        made = Cluster(True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        made.add_node(num_cpus=2, num_gpus=1)
     made.wait_for_nodes()
     yield made
     with contextlib.suppress(Exception):  # its head is gone by then

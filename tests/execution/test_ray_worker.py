@@ -1,6 +1,7 @@
 """What a worker of another machine refuses, and what it takes over from its driver."""
 
 import os
+import socket
 import sys
 
 import pytest
@@ -8,10 +9,12 @@ import pytest
 from robbench.core.trust import command_line
 from robbench.execution.ray_worker import Driver, run
 from robbench.execution.task import Task
+from robbench.store.address.copies import copy_of, working_copy
 
 TASKS = r"""
 import os
-from robbench.core.errors import Stopped
+from pathlib import Path
+from robbench.core.errors import Stopped, UserError
 
 def where(payload):
     os.write(1, b"a word\n")
@@ -19,6 +22,16 @@ def where(payload):
 
 def stop(payload):
     raise Stopped(130)
+
+def copies(payload):
+    os.write(1, b"a word\n")
+    out = Path(payload["out"])
+    read, n, _, kind = payload["more"]
+    if kind == "bad":
+        raise UserError(f"{out}/x is bad")
+    (out / "results" / "runs").mkdir(parents=True, exist_ok=True)
+    (out / "results" / "runs" / "x.parquet").write_text("made")
+    return {"read": Path(read).read_text(), "out": str(out), "n": n}
 
 def imports(payload):
     from robbench.core.imports import import_target
@@ -67,6 +80,46 @@ def test_a_folder_that_is_not_shared_is_refused(driver, tmp_path):
     found = ran(driver, tmp_path, "where")
     assert (found.status, found.code) == ("failed", 2)
     assert f"does not see {tmp_path / 'logs'}" in found.error
+
+
+def test_output_at_an_address_needs_no_shared_folder(driver, tmp_path, monkeypatch):
+    """A task works in a copy of this machine: it finds what the driver has put, which finds what it
+    has put, its log too. What fails speaks of the address.
+    """
+    address = f"file://{tmp_path / 'there'}"
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("ROBBENCH_COPIES", str(tmp_path / "A"))
+        with working_copy(address, print) as theirs:
+            put = theirs / "results" / "sweeps" / "put"
+            put.parent.mkdir(parents=True)
+            put.write_text("from the driver")
+            far = driver._replace(mark="nowhere", copy=(address, str(theirs)))
+    monkeypatch.setenv("ROBBENCH_COPIES", str(tmp_path / "B"))
+    log = theirs / "results" / "sweeps" / "a.log"
+
+    def ran(kind):
+        payload = {"out": str(theirs), "more": [str(put), 1, None, kind]}
+        task = Task(id="a", call="far_tasks:copies", payload=payload)
+        return run(far, task, str(log), str(log.with_suffix(".progress")))
+
+    found = ran("ok")
+    assert (found.status, found.error) == ("done", "")
+    assert found.value == {"read": "from the driver", "out": str(copy_of(address)), "n": 1}
+    there = tmp_path / "there" / "results"
+    assert (there / "runs" / "x.parquet").read_text() == "made"
+    assert (there / "sweeps" / "a.log").read_text() == "a word\n"
+    assert not log.exists()
+    found = ran("bad")
+    assert (found.status, found.code, found.log) == ("failed", 2, "a word")
+    assert found.error == f"{address}/x is bad"
+
+
+def test_an_address_that_this_machine_cannot_use(driver, tmp_path, monkeypatch):
+    """Without its package, credentials or rights: the error says which machine."""
+    monkeypatch.setenv("ROBBENCH_COPIES", str(tmp_path / "B"))
+    found = ran(driver._replace(copy=("odd://out", str(tmp_path / "A"))), tmp_path, "where")
+    assert (found.status, found.code) == ("failed", 2)
+    assert found.error.startswith(f"on {socket.gethostname()}: ")
 
 
 def test_a_stopped_task_is_lost(driver, tmp_path):

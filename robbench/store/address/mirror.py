@@ -59,12 +59,8 @@ class Mirror:
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         with self._alone():
-            self._there = self.place.versions()
-            self._refuse_loss()
             self._seen = {name for name in self._ledger.names() if (self.folder / name).is_file()}
-            models = [name for name in self._there if _is_small_of_model(name)]
-            self._get([*self._below(AT_ONCE), *models])
-            self._drop_removed(self._ledger.names())
+            self._get_at_once()
         self._thread.start()
 
     def close(self) -> None:
@@ -80,6 +76,11 @@ class Mirror:
         """Get files, and those in folders, that are missing here or newer at the address."""
         with self._alone():
             self._get(self._below(names))
+
+    def look(self) -> None:
+        """Get what every command needs of what others have put there in the meantime."""
+        with self._alone():
+            self._get_at_once()
 
     def refresh(self, *names: str) -> None:
         """As `bring`, after a look at what others have put there in the meantime."""
@@ -139,6 +140,13 @@ class Mirror:
             sweep(self.folder)
             self._ledger.reload()
             yield
+
+    def _get_at_once(self) -> None:
+        self._there = self.place.versions()
+        self._refuse_loss()
+        models = [name for name in self._there if _is_small_of_model(name)]
+        self._get([*self._below(AT_ONCE), *models])
+        self._drop_removed(self._ledger.names())
 
     def _below(self, names: Sequence[str]) -> list[str]:
         files = [name for name in names if name in self._there]

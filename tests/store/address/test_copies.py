@@ -7,12 +7,10 @@ import shutil
 import signal
 from pathlib import Path
 
-import platformdirs
 import pytest
 
 import robbench
 from robbench.core.errors import UserError
-from robbench.execution.engines import engine_for
 from robbench.store.address.copies import bring, copy_of, mirror_of, shown, working_copy
 from robbench.store.address.place import Place
 from robbench.store.run import read_run
@@ -159,18 +157,6 @@ def test_a_sweep_goes_on_elsewhere(cli, tmp_path):
     assert cli("runs --json --out", out, env=on("C", tmp_path)).out == (
         cli("runs --json --out", tmp_path / "there").out
     )
-
-
-def test_a_cluster_needs_a_working_copy_that_it_reaches(tmp_path, monkeypatch):
-    """Its workers would write elsewhere."""
-    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path))
-    words = {"engine": "ray", "address": "10.0.0.1:6379"}
-    with working_copy("memory://cluster", print) as out:
-        with pytest.raises(UserError, match="set ROBBENCH_COPIES to a folder that all share"):
-            engine_for(**words, logs=out / "logs")
-        engine_for(engine="ray", address="local", logs=out / "logs")
-        monkeypatch.setenv("ROBBENCH_COPIES", str(tmp_path))
-        engine_for(**words, logs=out / "logs")
 
 
 def test_from_python(store, tmp_path, monkeypatch):

@@ -44,6 +44,23 @@ def test_what_one_writes_the_other_reads(address, at):
     assert Place(address).versions() == a.place.versions()
 
 
+def test_a_look_finds_what_others_have_put_and_removed(address, at):
+    """What every command needs comes at once, the rest may be brought then."""
+    a, b = at("A", Place(address)), at("B", Place(address))
+    write(a, ROW, b"1")
+    write(a, SAMPLES, b"1")
+    a.push()
+    b.bring(ROW, SAMPLES)
+    assert read(b, ROW) is None
+    b.look()
+    assert (read(b, ROW), read(b, SAMPLES)) == (b"1", None)
+    b.bring(SAMPLES)
+    assert read(b, SAMPLES) == b"1"
+    Place(address).remove(ROW)
+    b.look()
+    assert read(b, ROW) is None
+
+
 def test_rows_go_last(at, monkeypatch):
     """Whatever the order they were written in: a reader at the address finds what rows name."""
     a, put = at("A", Place("memory://order")), []
