@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from robbench.core import claims
+from robbench.core import claims, lock
 from robbench.core.errors import Stopped, UserError
 from robbench.core.lock import locked
 
@@ -127,46 +127,72 @@ def test_a_block_that_raises_gives_the_lock_back(tmp_path):
             raise KeyError
 
 
-def test_a_dead_owner_on_another_machine(tmp_path, holder, monkeypatch):
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that passes only while one sleeps; `now` is that of files too."""
+
+    class Clock:
+        now = time.time()
+
+        def monotonic(self):
+            return self.now
+
+        def time_ns(self):
+            return int(self.now * 1e9)
+
+        def sleep(self, seconds):
+            self.now += seconds
+
+    found = Clock()
+    monkeypatch.setattr(claims, "time", found)
+    monkeypatch.setattr(lock, "time", found)
+    return found
+
+
+def test_a_dead_owner_on_another_machine(tmp_path, holder, monkeypatch, clock):
     """It is waited for until it has been silent for long; this works without locks too."""
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     monkeypatch.setattr(claims, "here", lambda: FAR)
-    monkeypatch.setattr(claims, "SILENCE", 0.5)
     for module in (claims.fcntl, None):
         monkeypatch.setattr(claims, "fcntl", module)
         (claim,) = _claims(tmp_path)
         os.utime(claim)
+        began = clock.now
         kept = claim.read_text()
         said = []
         with locked(tmp_path / "a.lock", "run a", say=said.append):
             assert not claim.exists()
+            assert clock.now - began > 0.9 * claims.SILENCE
         assert len(said) == 1
         assert said[0].startswith(f"run a: process {holder.pid} on ")
         assert _claims(tmp_path) == []
         claim.write_text(kept)
 
 
-def test_an_owner_on_another_machine_that_lives(tmp_path, monkeypatch):
+def test_an_owner_on_another_machine_that_lives(tmp_path, monkeypatch, clock):
     """It is waited for as long as it shows that it lives, however long that is."""
     monkeypatch.setattr(claims, "fcntl", None)
-    monkeypatch.setattr(claims, "BEAT", 0.05)
-    monkeypatch.setattr(claims, "SILENCE", 0.5)
-    tries = []
+    began = clock.now
 
     def asked():
-        tries.append(time.monotonic())
-        if tries[-1] - tries[0] > 1.5:  # three times the silence of a dead one
+        os.utime(claim, (clock.now, clock.now))
+        if clock.now - began > 3 * claims.SILENCE:
             raise Stopped(130)
 
-    with (
-        locked(tmp_path / "a.lock", "run a", say=pytest.fail),
-        pytest.raises(Stopped),
-        locked(
-            tmp_path / "a.lock", "run a", say=lambda text: None, asked_to_stop=asked, shared=True
-        ),
-    ):
-        raise AssertionError("two owners")
+    with locked(tmp_path / "a.lock", "run a", say=pytest.fail):
+        (claim,) = _claims(tmp_path)
+        with (
+            pytest.raises(Stopped),
+            locked(
+                tmp_path / "a.lock",
+                "run a",
+                say=lambda text: None,
+                asked_to_stop=asked,
+                shared=True,
+            ),
+        ):
+            raise AssertionError("two owners")
 
 
 def test_who_shares_excludes_only_who_wants_it_alone(tmp_path):

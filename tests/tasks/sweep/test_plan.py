@@ -135,6 +135,6 @@ def test_a_range_of_what_is_no_number_has_its_type():
     assert plan("models=at", "eps=0..1").items[1].settings == {"threat": ["linf:1"]}
 
 
-def test_ten_thousand_tasks_have_ids_of_their_own():
-    found = plan("seed=0..999", "attack.seed=0..8")
-    assert len({item.task.id for item in found.items}) == len(found.items) == 10_000
+def test_a_thousand_tasks_have_ids_of_their_own():
+    found = plan("seed=0..99", "attack.seed=0..8")
+    assert len({item.task.id for item in found.items}) == len(found.items) == 1000

@@ -34,8 +34,11 @@ def test_two_processes_train_one_model(payload, tmp_path):
     assert not train(payload)["fresh"]
 
 
-def test_an_error_of_theirs_is_the_tasks(payload):
+def test_an_error_of_theirs_is_the_tasks(payload, monkeypatch):
+    """Of one process, as torchrun starts it."""
     payload["settings"]["loss"] = "nowhere"
+    command = [sys.executable, "-m", torchrun.__name__, json.dumps(payload)]
+    monkeypatch.setattr(torchrun, "_command", lambda payload, processes: command)
     with pytest.raises(UserError, match="unknown loss 'nowhere'"):
         train_together(payload, 2, print)
 
