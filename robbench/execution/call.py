@@ -8,7 +8,7 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 from robbench.core.errors import RobbenchError, Stopped, text_of
@@ -32,7 +32,7 @@ def tried(task: Task, worker: str, log: TextIO | None = None) -> Outcome:
     """
     began = time.monotonic()
     try:
-        with contextlib.chdir(os.curdir):
+        with contextlib.chdir(os.curdir), _alone():
             value = call(task)
         json.dumps(value)
     except (Stopped, KeyboardInterrupt):
@@ -51,9 +51,20 @@ def tried(task: Task, worker: str, log: TextIO | None = None) -> Outcome:
     return Outcome(task.id, "done", value, seconds=time.monotonic() - began, worker=worker)
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Ends a child process that code inside forked and that comes out of it as its parent does."""
+    process = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() != process:
+            os._exit(1)  # nothing is cleaned up: all of it is the parent's
+
+
 def _one_line(error: BaseException) -> str:
     """What an error says; if it is not robbench's, also its type and the user's line it is of."""
-    said = " ".join(text_of(error).split())
+    said = " ".join(text_of(error).encode(errors="backslashreplace").decode().split())
     if isinstance(error, RobbenchError):
         return said or type(error).__name__
     what = f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -25,8 +25,8 @@ def drive(
     input. Tasks after one that was not done are skipped. `tick` is called between two waits of
     `pause` seconds at most; what it raises ends all.
     """
-    left = {task.id: task for task in tasks}
     finished, tries = set(done), Counter[str]()
+    left = {task.id: task for task in tasks if task.id not in finished}
     needed_by: dict[str, list[str]] = {}
     missing: dict[str, int] = {}
     for task in left.values():
@@ -34,7 +34,7 @@ def drive(
         missing[task.id] = len(needs)
         for name in needs:
             needed_by.setdefault(name, []).append(task.id)
-    ready = deque(name for name in left if not missing[name] and name not in finished)
+    ready = deque(name for name in left if not missing[name])
     in_flight, skipped = 0, set[str]()
     while ready or in_flight:
         while ready and engine.free > 0:

@@ -29,7 +29,7 @@ from robbench.execution.worker import BOOT, GRACE
 
 STILLBORN = 3
 """So many workers in a row that end before they are ready end all."""
-ENDING = 2.0
+ENDING = 10.0
 """Seconds from hanging up to the end of a worker that ends by itself."""
 
 

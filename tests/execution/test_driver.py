@@ -61,6 +61,13 @@ def test_what_is_done_is_not_started():
     assert engine.order == ["c", "d"]
 
 
+def test_what_is_done_is_not_started_after_one_that_it_needs():
+    """As an attack whose run is there, of a model that is trained again."""
+    assert [o.task for o in drive(DIAMOND, Fake(), done=["b", "d"])] == ["a", "c"]
+    fails = Fake({"a": ["failed"]})
+    assert [o.task for o in drive(DIAMOND, fails, done=["b", "d"])] == ["a", "c"]
+
+
 @pytest.mark.parametrize("status", ["failed", "lost"])
 def test_a_try_in_vain_is_made_again(status):
     engine = Fake({"a": [status]})

@@ -1,5 +1,6 @@
 """Tasks in this process, and the call that one describes."""
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -28,6 +29,16 @@ def wander(payload):
     return {}
 
 
+def fork(payload):
+    if os.fork() == 0 and payload["n"]:
+        raise ValueError("of the child")
+    return {"process": os.getpid()}
+
+
+def mumble(payload):
+    raise ValueError("a\udcffb")
+
+
 def give_up(payload):
     raise GeneratorExit("enough")
 
@@ -48,6 +59,8 @@ def _importable(monkeypatch):
         break_down=break_down,
         stop=stop,
         wander=wander,
+        fork=fork,
+        mumble=mumble,
         give_up=give_up,
     )
     monkeypatch.setitem(sys.modules, "inline_tasks", module)
@@ -88,7 +101,22 @@ def test_a_task_that_raises_what_is_no_exception_has_failed():
     assert outcome("give_up").error.startswith("GeneratorExit: enough (")
 
 
+def test_an_error_is_text_that_can_be_written():
+    assert outcome("mumble").error.encode().startswith(rb"ValueError: a\udcffb (")
+
+
 def test_the_working_folder_is_that_of_before(tmp_path):
     before = Path.cwd()
     assert outcome("wander", str(tmp_path)).status == "done"
     assert Path.cwd() == before
+
+
+@pytest.mark.parametrize("fails", [0, 1])
+def test_a_child_that_a_task_forks_does_not_go_on_as_its_parent(fails, tmp_path):
+    """Each process that comes out of the task writes a line; there is one."""
+    found = outcome("fork", fails)
+    with (tmp_path / "processes").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    with contextlib.suppress(ChildProcessError):
+        os.wait()
+    assert (tmp_path / "processes").read_text().split() == [str(found.value["process"])]

@@ -6,8 +6,10 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from robbench.core.errors import UserError
 from robbench.core.files import check_writable
 from robbench.core.part import WHOLE, Part
 from robbench.execution.driver import drive
@@ -119,7 +121,7 @@ def run_sweep(
     if todo := left(own, plan, state, records, force):
         require(todo)
         check_writable(state.folder)
-    elif state.table.exists() and number_of_rows(state.table) == len(plan.items):
+    elif _rows_in(state.table) == len(plan.items):
         watcher.begins(len(own), len(own))
         return Swept(plan, state, own, records, 0)
     with state.locked(part, watcher.say):
@@ -144,6 +146,14 @@ def run_sweep(
         finally:
             known = table.write()
         return Swept(plan, state, own, known, len(todo))
+
+
+def _rows_in(table: Path) -> int | None:
+    """The number of its rows; None where it is missing or damaged, and has to be written anew."""
+    try:
+        return number_of_rows(table) if table.exists() else None
+    except UserError:
+        return None
 
 
 def left(

@@ -193,3 +193,27 @@ def test_parts_make_the_same_sweep(cli, swept, tmp_path):
     assert whole.json["run_ids"] == swept[1]["run_ids"]
     assert len(computed(tmp_path)) == 12
     assert cli(GRID, "--shard", "3/9", "--out", tmp_path).code == 2
+
+
+def test_a_model_that_is_gone_is_trained_again_and_its_runs_stay(cli, swept, tmp_path):
+    out, said = swept
+    mine = tmp_path / "S"
+    shutil.copytree(out, mine)
+    (mine / "models" / "cross-entropy-s0" / "model.safetensors").unlink()
+    done = cli(GRID, "--json", "--out", mine)
+    assert done.code == 0, done.err
+    assert done.json["tasks"] == {"total": 12, "computed": 1, "done": 12}
+    assert table(done) == said["rows"]
+    assert [task.partition("-")[0] for task in computed(mine)[12:]] == ["train"]
+
+
+def test_a_damaged_table_of_tasks_is_written_anew(cli, swept, tmp_path):
+    out, said = swept
+    mine = tmp_path / "S"
+    shutil.copytree(out, mine)
+    file = mine / "results" / "sweeps" / "s.parquet"
+    file.write_bytes(file.read_bytes()[:50])
+    done = cli(GRID, "--json", "--out", mine)
+    assert done.code == 0, done.err
+    assert table(done) == said["rows"]
+    assert len(read_tasks(file)) == 12
