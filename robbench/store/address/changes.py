@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from robbench.store.address.ledger import Ledger, Stamp
 
@@ -82,6 +82,23 @@ def owner_of(name: str) -> str:
     if kind == "partial":
         return f"{_ROWS}{rest.partition('/')[0]}.parquet"
     return f"{_ROWS}{rest}" if kind in ("measures", "sample_measures", "checks") else ""
+
+
+def is_small_of_model(name: str) -> bool:
+    """Whether it is a file of a model other than its weights and states."""
+    return PurePosixPath(name).match("models/*/*") and not name.endswith((".safetensors", ".pt"))
+
+
+def above(name: str) -> list[str]:
+    """The folders that a file is in, the outermost first."""
+    parts = name.split("/")
+    return ["/".join(parts[:n]) for n in range(1, len(parts))]
+
+
+def is_harmless(name: str) -> bool:
+    """Whether a name at the address is one that this machine may take."""
+    parts = PurePosixPath(name).parts
+    return parts[:1] in (("results",), ("models",)) and not any(p.startswith(".") for p in parts)
 
 
 def _new(files: Files, ledger: Ledger) -> Files:

@@ -16,9 +16,12 @@ from robbench.core.files import cannot_write
 from robbench.core.leftovers import sweep, temporary_in
 from robbench.core.lock import locked
 from robbench.store.address.changes import (
+    above,
     changed_files,
+    is_harmless,
     is_of_another_training,
     is_removed,
+    is_small_of_model,
     local_files,
 )
 from robbench.store.address.ledger import Ledger, Stamp, stamp_of
@@ -95,7 +98,7 @@ class Mirror:
             self._get(self._below(names))
             asked = set(names)
             self._drop_removed(
-                [one for one in self._ledger.names() if not asked.isdisjoint([one, *_above(one)])]
+                [one for one in self._ledger.names() if not asked.isdisjoint([one, *above(one)])]
             )
 
     def refresh_run(self, run_id: str) -> None:
@@ -144,7 +147,7 @@ class Mirror:
     def _get_at_once(self) -> None:
         self._there = self.place.versions()
         self._refuse_loss()
-        models = [name for name in self._there if _is_small_of_model(name)]
+        models = [name for name in self._there if is_small_of_model(name)]
         self._get([*self._below(AT_ONCE), *models])
         self._drop_removed(self._ledger.names())
 
@@ -155,7 +158,7 @@ class Mirror:
         }
         if not folders:
             return files
-        return files + [name for name in self._there if not folders.isdisjoint(_above(name))]
+        return files + [name for name in self._there if not folders.isdisjoint(above(name))]
 
     def _refuse_loss(self) -> None:
         """Not all files go here because a bucket or a mounted folder is missing there."""
@@ -168,7 +171,7 @@ class Mirror:
         )
 
     def _get(self, names: Sequence[str]) -> None:
-        wanted = [name for name in names if _is_harmless(name) and self._is_wanted(name)]
+        wanted = [name for name in names if is_harmless(name) and self._is_wanted(name)]
         if not wanted:
             return
         for row in wanted:
@@ -291,18 +294,3 @@ class Mirror:
                 self._there.pop(name, None)
                 if version is not None:
                     self._ledger.forget(name)
-
-
-def _is_small_of_model(name: str) -> bool:
-    return PurePosixPath(name).match("models/*/*") and not name.endswith((".safetensors", ".pt"))
-
-
-def _above(name: str) -> list[str]:
-    parts = name.split("/")
-    return ["/".join(parts[:n]) for n in range(1, len(parts))]
-
-
-def _is_harmless(name: str) -> bool:
-    """Whether a name at the address is one that this machine may take."""
-    parts = PurePosixPath(name).parts
-    return parts[:1] in (("results",), ("models",)) and not any(p.startswith(".") for p in parts)
