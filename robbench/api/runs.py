@@ -16,8 +16,8 @@ from robbench.core.limits import time_text
 from robbench.core.spec import validate
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
-from robbench.tasks.attack.parts import Workers
-from robbench.tasks.attack.plan import AttackPlan, part_of, plan_attacks
+from robbench.tasks.attack.parts import Workers, part_of
+from robbench.tasks.attack.plan import AttackPlan, plan_attacks
 from robbench.tasks.attack.run import attack as attack_plans
 
 

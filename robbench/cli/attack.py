@@ -229,8 +229,8 @@ def attack(
     from robbench.store.store import Store
     from robbench.tasks.attack.config import AttackConfig
     from robbench.tasks.attack.forecast import forecast_attack
-    from robbench.tasks.attack.parts import Workers
-    from robbench.tasks.attack.plan import part_of, plan_attacks
+    from robbench.tasks.attack.parts import Workers, part_of
+    from robbench.tasks.attack.plan import plan_attacks
     from robbench.tasks.attack.planned import planned_runs
     from robbench.tasks.attack.run import attack as run
     from robbench.tasks.attack.run import forecast_all

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robbench.core.errors import RunError, UserError
-from robbench.core.part import WHOLE, Part
+from robbench.core.part import WHOLE, Part, parse_part
 from robbench.core.spec import validate
 from robbench.execution.driver import BAD_INPUT, drive
 from robbench.execution.engines import engine_for
@@ -25,6 +25,17 @@ from robbench.tasks.signals import stop_flag
 
 LOST = 1
 """Times that a part is tried again whose worker died."""
+
+
+def part_of(shard: str | None, *, force: bool) -> Part:
+    """The part that `--shard` names, all without it; UserError for one with `force` too."""
+    part = WHOLE if shard is None else parse_part(shard)
+    if part.count > 1 and force:
+        raise UserError(
+            "--force with --shard: a part does not know which samples the others have decided "
+            "anew: leave out --force, or attack again without --shard"
+        )
+    return part
 
 
 class Workers(NamedTuple):

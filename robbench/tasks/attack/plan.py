@@ -18,7 +18,7 @@ from robbench.attacks.base import AttackEntry
 from robbench.core.access import access_of
 from robbench.core.device import default_batch_size, find_device
 from robbench.core.errors import UserError
-from robbench.core.part import WHOLE, Part, parse_part
+from robbench.core.part import WHOLE, Part
 from robbench.core.threat_text import split_threat
 from robbench.data.load import default_threat
 from robbench.store.address.copies import bring_runs
@@ -173,17 +173,6 @@ def plan_attacks(
             )
             _require_samples(plan, part)
             yield dataclasses.replace(plan, part=part)
-
-
-def part_of(shard: str | None, *, force: bool) -> Part:
-    """The part that `--shard` names, all without it; UserError for one with `force` too."""
-    part = WHOLE if shard is None else parse_part(shard)
-    if part.count > 1 and force:
-        raise UserError(
-            "--force with --shard: a part does not know which samples the others have decided "
-            "anew: leave out --force, or attack again without --shard"
-        )
-    return part
 
 
 def _require_samples(plan: AttackPlan, part: Part) -> None:
