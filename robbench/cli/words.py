@@ -52,7 +52,8 @@ def _head(passage: str) -> str:
     """What a row of a table or an item of a list says something about."""
     if passage.startswith("| "):
         return passage.split(" | ")[0]
-    return passage.partition(":")[0] if passage.startswith("- ") else ""
+    head, colon, _ = passage.partition(": ")
+    return head if colon and passage.startswith("- ") else ""
 
 
 def _passages(text: str) -> Iterator[str]:

@@ -51,11 +51,13 @@ def test_a_column_of_compare_is_found_where_the_manual_uses_it(cli):
 
 
 def test_a_flag_of_commands_is_found_by_its_name(cli):
-    """With a value or without, where it is a row's or an item's head as in any passage."""
+    """With a value or without; an item that has no head, such as a sentence, defines nothing."""
     for name in ("shard", "engine", "store-points"):
         (entry,) = cli("explain", name, "--json").json["entries"]
         assert entry["kind"] == "word"
         assert all(f"--{name}" in passage["text"] for passage in entry["passages"])
+    pages = [passage["topic"] for passage in word_entries("shard")[0]["passages"]]
+    assert "clusters" in pages
     assert not word_entries("shar")
 
 
