@@ -8,9 +8,12 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 import robbench
 from robbench.catalogue.builtins import DATA, MODELS
@@ -19,10 +22,37 @@ from robbench.core.files import cannot_write
 from robbench.core.lock import locked
 from robbench.core.part import WHOLE, Part
 from robbench.core.trust import own_code
-from robbench.execution.task import Outcome
+from robbench.execution.task import Outcome, Status
 from robbench.tasks.sweep.plan import Item, SweepPlan
 
 Record = dict[str, Any]
+
+
+@dataclass
+class _Value:
+    """What of a task's value is read again."""
+
+    model: str = ""
+    run_ids: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Form:
+    """A line of the record: an outcome, when, and by which version."""
+
+    task: str
+    status: Status
+    value: _Value | None
+    error: str | None
+    tries: int
+    seconds: float
+    worker: str | None
+    ended: str
+    started: str
+    version: str
+
+
+_FORM = TypeAdapter(_Form)
 _FILE = re.compile(r"[/\\]|\.[A-Za-z]")
 
 
@@ -36,16 +66,16 @@ class SweepState:
         self.logs = self.folder / "logs"
 
     def read(self) -> dict[str, Record]:
-        """The last record of every task; lines that a killed process left torn are skipped."""
+        """The last record of every task; lines that are torn or no record are skipped."""
         found: dict[str, Record] = {}
         for path in sorted(self.folder.glob("outcomes*.jsonl")):
             with path.open("rb") as file:
                 for line in file:
-                    with contextlib.suppress(ValueError, KeyError, TypeError):
-                        record = json.loads(line)
+                    with contextlib.suppress(ValueError):
+                        record = _read(line)
                         other = found.get(record["task"])
                         if other is None or record["ended"] >= other["ended"]:
-                            found[str(record["task"])] = record
+                            found[record["task"]] = record
         return found
 
     @contextlib.contextmanager
@@ -116,6 +146,17 @@ def _file_text(part: Part) -> str:
 
 def _silent(text: str) -> None:
     """Nobody waits for long."""
+
+
+def _read(line: bytes) -> Record:
+    """Raises ValueError for what is no record."""
+    record: Record = json.loads(line)
+    _FORM.validate_json(line, strict=True)
+    for name in ("started", "ended"):
+        datetime.fromisoformat(record[name])
+    if record["status"] == "done" and not {"model", "run_ids"} & {*(record["value"] or ())}:
+        raise ValueError("a task that is done has a value")
+    return record
 
 
 def _is_there(value: Mapping[str, Any], runs: set[str], models: set[str]) -> bool:

@@ -1,5 +1,7 @@
 """The record of outcomes, and what may be trusted of it."""
 
+import json
+
 import pytest
 
 from robbench.execution.task import Outcome
@@ -49,6 +51,31 @@ def test_the_last_record_of_a_task_counts(tmp_path):
     assert {name: record["status"] for name, record in found.items()} == {"a": "done", "b": "done"}
     assert found["a"]["seconds"] == 2.5
     assert state.table.name == "s.1.parquet"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"value": None},
+        {"value": {}},
+        {"value": {"run_ids": 5}},
+        {"status": "finished"},
+        {"started": "zzz"},
+        {"ended": 7},
+        {"task": 1},
+        {"version": None},
+    ],
+    ids=str,
+)
+def test_a_line_that_is_no_record_is_skipped(tmp_path, change):
+    state = SweepState(tmp_path, "s")
+    state.add(Outcome("a", "done", {"model": "m"}, seconds=2.5))
+    (file,) = state.folder.glob("*.jsonl")
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({**record, **change}))
+    assert state.read() == {}
+    state.add(Outcome("a", "failed", error="because"))
+    assert state.read()["a"]["error"] == "because"
 
 
 def test_what_is_recorded_and_there_is_done(tmp_path):
