@@ -1,4 +1,4 @@
-"""Names of the models of a sweep: the loss, and what else varies."""
+"""Names of the models of a sweep: the loss, and what else the grid has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ _LONGEST = 100
 def model_name_at(
     prefix: str, axes: Sequence[Values], point: Sequence[int], settings: Mapping[str, Any]
 ) -> str:
-    """The name of the model of a point: `trades-beta-6-s0` of a loss and a seed that vary.
+    """The name of the model of a point: `trades-beta-6-s0` of a grid of losses and seeds.
+
+    An axis of one value counts too: it may get more, and models keep their names then.
 
     axes: of the training, in their order; settings: all of the training. A long name is cut, and
     ends with a hash of its settings.
@@ -26,7 +28,7 @@ def model_name_at(
     parts = [slug(str(settings.get("loss", TrainConfig.loss)))]
     for axis, n in zip(axes, point, strict=True):
         for name, values in axis.of("train").items():
-            if len(values) > 1 and name != "loss":
+            if name != "loss":
                 parts.append(_part(name, value_text(values[n])))
     whole = "-".join([*([prefix] if prefix else []), *filter(None, parts)])
     return whole if len(whole) <= _LONGEST else f"{whole[:_LONGEST]}-{short_hash(settings, 8)}"

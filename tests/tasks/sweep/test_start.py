@@ -18,8 +18,8 @@ def test_what_is_ahead_is_what_is_done(tmp_path):
     place = Place(tmp_path, device="cpu")
     before = ahead(request(0), place)
     assert [item.task.title for item in before.todo] == [
-        "train cross-entropy",
-        "attack cross-entropy",
+        "train cross-entropy-s0",
+        "attack cross-entropy-s0",
     ]
     assert list(tmp_path.iterdir()) == []
     swept = sweep(request(0), place, watcher=Watcher())
@@ -31,6 +31,7 @@ def test_what_is_ahead_is_what_is_done(tmp_path):
     again = sweep(request(0), place, force=True, watcher=Watcher())
     assert again.computed == 2
     assert again.run_ids == swept.run_ids
+    assert [item.model for item in ahead(request(0, 1), place).todo] == ["cross-entropy-s1"] * 2
 
 
 def test_a_task_finds_its_place_from_any_folder(tmp_path, monkeypatch):
