@@ -27,6 +27,8 @@ EXTRAS = {
     "onnx": ("onnxruntime", "onnx", "onnx2pytorch"),
     "sql": ("duckdb",),
     "figures": ("matplotlib",),
+    "ray": ("ray",),
+    "s3": ("s3fs",),
 }
 """The extras of pyproject.toml and their packages: nobody needs all of them."""
 REINSTALL = "pip install --force-reinstall torch torchvision"

@@ -6,8 +6,6 @@ import os
 import shlex
 from pathlib import Path
 
-from robbench.store.address.copies import shown
-
 
 def command(*words: str, out: Path | None) -> str:
     """`robbench WORDS` for a shell, with `--out` unless `out` is the folder taken without it.
@@ -19,6 +17,8 @@ def command(*words: str, out: Path | None) -> str:
 
 def place(out: Path | None) -> str:
     """What `command` adds for the folder, with a space before it; empty where nothing is needed."""
+    from robbench.store.address.copies import shown  # loads what help does not need
+
     usual = Path(os.environ.get("ROBBENCH_OUT") or "runs")
     if out is None or out == usual:
         return ""

@@ -53,7 +53,7 @@ def test_the_example_works(name, cli, place):
         "", *words, *CHEAP.get(name, []), *(["--force"] if name == "train" else []), cwd=place
     )
     assert done.code == 0, done.err
-    assert done.out or name == "train"
+    assert done.out or name in ("train", "merge")  # of which the second finds nothing to do
 
 
 def test_every_command_is_in_a_group():
