@@ -47,7 +47,7 @@ def test_models_that_are_there(tmp_path):
     run(tmp_path, {"seed": [0]}, steps="train")
     attacked = robbench.sweep(
         {"eps": [0.05, 0.1]},
-        models="cross-entropy",
+        models="cross-entropy-s0",
         attack={"attack": "fgsm", "limit": 40},
         name="t",
         out=tmp_path,
@@ -59,9 +59,9 @@ def test_models_that_are_there(tmp_path):
 
 def test_a_failure_is_a_row(tmp_path):
     run(tmp_path, {"seed": [0]}, steps="train")
-    (tmp_path / "models" / "cross-entropy" / "model.safetensors").write_bytes(b"x")
+    (tmp_path / "models" / "cross-entropy-s0" / "model.safetensors").write_bytes(b"x")
     found = robbench.sweep(
-        models=["cross-entropy", "mlp"],
+        models=["cross-entropy-s0", "mlp"],
         attack={"attack": "fgsm", "limit": 40, "data": "digits"},
         name="t",
         out=tmp_path,
