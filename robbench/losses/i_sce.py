@@ -42,6 +42,7 @@ from robbench.core.spec import Number, Spec
 from robbench.data.base import DataInfo
 from robbench.losses.base import Loss, Step
 from robbench.models.base import Classifier
+from robbench.objectives import soft_margins
 
 _STREAM = 0x15CE  # s is drawn apart from the inner attack's start, which has the same key
 
@@ -85,7 +86,10 @@ class ISCE(Loss):
     def __call__(self, step: Step) -> Tensor:
         logits = (step.clean if self.sampling == "attack" else step.out).logits
         s = self.draw(step)
-        true, others = true_and_others(logits, step.y)
+        true = logits.gather(1, step.y[:, None])[:, 0]
+        others = logits.masked_fill(
+            F.one_hot(step.y, logits.shape[1]).bool(), -torch.inf
+        ).logsumexp(1)
         if self.mode == "additive":
             return F.softplus(others + s - true)
         if self.mode == "virtual-class":
@@ -95,9 +99,8 @@ class ISCE(Loss):
     def draw(self, step: Step) -> Tensor:
         """[B] the handicap of each sample: by its key, the attack or the progress of training."""
         if self.sampling == "attack":
-            drop = log_odds(step.clean.logits.detach(), step.y) - log_odds(
-                step.peek(step.adversary().x), step.y
-            )
+            attacked = step.peek(step.adversary().x)
+            drop = soft_margins(step.clean.logits.detach(), step.y) - soft_margins(attacked, step.y)
             step.log(drop=drop)
             return self.s * drop.clamp(min=0)
         if self.sampling in ("fixed", "annealed"):
@@ -107,16 +110,3 @@ class ISCE(Loss):
         return self.s * (
             keyed.uniform(key, ()) if self.sampling == "uniform" else keyed.normal(key, ()).abs()
         )
-
-
-def true_and_others(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """[B] twice: the true logit, and the logarithm of the others' exponentials."""
-    true = logits.gather(1, y[:, None])[:, 0]
-    wrong = logits.masked_fill(F.one_hot(y, logits.shape[1]).bool(), -torch.inf)
-    return true, wrong.logsumexp(1)
-
-
-def log_odds(logits: Tensor, y: Tensor) -> Tensor:
-    """[B] of the label."""
-    true, others = true_and_others(logits, y)
-    return true - others

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -71,7 +71,7 @@ def left_by(session: AttackSession, eps_index: int) -> str:
         run_ids=list(plan.run_ids),
         threat=plan.threat,
         samples=len(split),
-        digest=short_hash([list(one) for one in facts]),
+        digest=_digest(facts),
         points=plan.config.store_points,
         audit=plan.audit is not None,
         **session.kept(eps_index),
@@ -165,13 +165,18 @@ def _missing(store: Store, left: Left) -> int:
     """How many samples are not decided at every budget; all where they are of other data."""
     levels = list(_levels(store, left))
     known = decided_by_all(levels)
-    if len(known) == left.samples and any(_digest(rows) != left.digest for rows in levels):
+    if len(known) == left.samples and any(_digest(_facts(rows)) != left.digest for rows in levels):
         return left.samples
     return left.samples - len(known)
 
 
-def _digest(rows: Rows) -> str:
-    return short_hash([[i, row["sample_id"], row["label"]] for i, row in sorted(rows.items())])
+def _facts(rows: Rows) -> Iterator[tuple[int, int, int]]:
+    return ((i, row["sample_id"], row["label"]) for i, row in sorted(rows.items()))
+
+
+def _digest(facts: Iterable[tuple[int, int, int]]) -> str:
+    """Of the place, id and label of each sample."""
+    return short_hash([list(one) for one in facts])
 
 
 def _write(store: Store, left: Left) -> bool:

@@ -20,7 +20,7 @@ from robbench.tasks.sweep.start import Ahead, Place
 from robbench.tasks.train.config import TrainConfig
 from robbench.tasks.train.forecast import forecast_training
 from robbench.tasks.train.plan import plan_training
-from robbench.tasks.train.settings import settings_by_name
+from robbench.tasks.train.settings import settings_with_recipe
 
 T = TypeVar("T")
 MOST_KINDS = 16
@@ -49,7 +49,7 @@ def forecast_sweep(ahead: Ahead, place: Place) -> SweepForecast:
 
     per_epoch, trainings_left = _by_kind(trainings, training_kind, lambda item: _epoch(item, place))
     seconds = sum(
-        per_epoch[kind] * _training(item.settings, place).epochs
+        per_epoch[kind] * settings_with_recipe(item.settings, place.out).epochs
         for item in trainings
         if (kind := training_kind(item)) in per_epoch
     )
@@ -102,14 +102,9 @@ def _kind(settings: Mapping[str, Any], *more: Any) -> str:
     )
 
 
-def _training(settings: Mapping[str, Any], place: Place) -> TrainConfig:
-    given = dict(settings)
-    return settings_by_name(given, recipe=given.pop("recipe", None), out=place.out)
-
-
 def _epoch(item: Item, place: Place) -> float:
     """Seconds of an epoch of a training."""
-    config = _training(item.settings, place)
+    config = settings_with_recipe(item.settings, place.out)
     plan = plan_training(
         config,
         name=item.model,

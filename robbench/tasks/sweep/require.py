@@ -25,7 +25,7 @@ from robbench.tasks.sweep.plan import Item, SweepPlan
 from robbench.tasks.train.config import TrainConfig
 from robbench.tasks.train.inner_attack import build_inner, inner_spec
 from robbench.tasks.train.plan import known_threat, require_fit
-from robbench.tasks.train.settings import settings_by_name
+from robbench.tasks.train.settings import settings_with_recipe
 from robbench.tasks.train.start import require_architecture
 from robbench.threat.model import single_threat
 
@@ -116,8 +116,7 @@ def _require_different(plan: SweepPlan) -> None:
 
 
 def _require_training(settings: Mapping[str, Any], out: Path) -> None:
-    given = dict(settings)
-    config = settings_by_name(given, recipe=given.pop("recipe", None), out=out)
+    config = settings_with_recipe(settings, out)
     require_architecture(config.model, Store(out))
     canonical_model(config.model)
     loss = LOSSES.build(config.loss)
@@ -146,8 +145,7 @@ def _require_free(item: Item, out: Path) -> None:
     found = stored_config(folder)
     if found is None or found["status"] != "done":
         return
-    given = dict(item.settings)
-    config = settings_by_name(given, recipe=given.pop("recipe", None), out=out)
+    config = settings_with_recipe(item.settings, out)
     before = found["config"]
     plain = [name for name in option_names(TrainConfig) if name not in (*SPECS, "threat")]
     if changed := [name for name in plain if before.get(name) != getattr(config, name)]:

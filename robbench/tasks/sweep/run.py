@@ -102,7 +102,7 @@ class Watcher:
 def run_sweep(
     plan: SweepPlan,
     state: SweepState,
-    engine: Callable[[], Engine],
+    engine: Engine,
     *,
     retries: int = 0,
     force: bool = False,
@@ -112,7 +112,7 @@ def run_sweep(
 ) -> Swept:
     """Run the tasks that are not done, with a record of every outcome.
 
-    engine: makes the engine, once there is something to do. part: the tasks that are its own,
+    engine: opened once there is something to do. part: the tasks that are its own,
     beside processes that run other parts. require: raises UserError for tasks that cannot work,
     before any begins. What is finished is kept whatever happens: the same call goes on from there.
     Waits while another process is at the same tasks.
@@ -131,7 +131,7 @@ def run_sweep(
         watcher.begins(len(own), len(own) - len(todo))
         items = {item.task.id: item for item in todo}
         try:
-            with engine() as workers:
+            with engine as workers:
                 for outcome in drive(
                     [item.task for item in own],
                     workers,

@@ -108,12 +108,9 @@ def sweep(
     Raises UserError, before anything begins, for what cannot work; what fails later is a row.
     """
     state = SweepState(place.out, request.name)
-
-    def workers() -> Any:
-        return engine_for(engine, jobs=jobs, address=address, device=place.device, logs=state.logs)
-
     plan = plan_at(request, place, force=force, log=engine != "local" or (jobs or 1) > 1)
-    workers()  # made once before: what is wrong with its settings is said before anything begins
+    # Before anything begins, so that what is wrong with its settings is said.
+    workers = engine_for(engine, jobs=jobs, address=address, device=place.device, logs=state.logs)
     return run_sweep(
         plan,
         state,

@@ -23,7 +23,7 @@ from robbench.tasks.sweep.torchrun import train_together
 from robbench.tasks.train.folder import TrainingFolder
 from robbench.tasks.train.listen import run_training
 from robbench.tasks.train.plan import plan_training
-from robbench.tasks.train.settings import settings_by_name
+from robbench.tasks.train.settings import settings_with_recipe
 
 Payload = Mapping[str, Any]
 
@@ -41,10 +41,9 @@ class _Place(NamedTuple):
 
 def train(payload: Payload) -> Any:
     """Train a model, or find it there: its name, and its accuracies in validation."""
-    place, settings = _place(payload), dict(payload["settings"])
-    recipe = settings.pop("recipe", None)
+    place = _place(payload)
     plan = plan_training(
-        settings_by_name(settings, recipe=recipe, out=place.out),
+        settings_with_recipe(payload["settings"], place.out),
         name=payload["name"],
         out=place.out,
         device=place.device,

@@ -44,3 +44,10 @@ def settings_by_name(settings: Mapping[str, Any], *, recipe: str | None, out: Pa
         return config
     start = settings_of(config.from_model, out)
     return validate(TrainConfig, {**start, **base, **settings}, "train")
+
+
+def settings_with_recipe(settings: Mapping[str, Any], out: Path) -> TrainConfig:
+    """As `settings_by_name`, of settings that may name their `recipe` among them."""
+    given = dict(settings)
+    recipe = given.pop("recipe", None)
+    return settings_by_name(given, recipe=recipe, out=out)
