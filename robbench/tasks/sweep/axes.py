@@ -129,7 +129,7 @@ def _typed(key: str, home: Home, value: Any) -> Any:
         return str(value)
     if key.rpartition(".")[2] == EPS:
         value = f"linf:{value}"
-    if home.name in _SEVERAL and isinstance(value, str):
+    if home.command == "attack" and home.name in _SEVERAL and isinstance(value, str):
         value = [value]
     built: Any = validate(_CONFIGS[home.command], {home.name: value}, "sweep")
     found = getattr(built, home.name)

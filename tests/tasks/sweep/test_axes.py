@@ -43,6 +43,12 @@ def test_values_are_what_the_plain_commands_make_of_them():
     }
 
 
+def test_a_threat_model_of_the_training_is_one_and_those_of_an_attack_are_several():
+    found = resolved(**{"train.threat": "linf:0.1", "attack.threat": "linf:0.2"})
+    assert found.train == {"threat": "linf:0.1"}
+    assert found.attack == {"threat": ["linf:0.2"]}
+
+
 def test_whether_models_are_trained():
     assert resolved(Axis("seed", range(2))).trains
     assert not resolved(Axis("models", ["at"]), seed=1).trains
