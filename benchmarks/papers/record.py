@@ -1,0 +1,99 @@
+"""Record what a sweep of this folder found: results/NAME.parquet, one row per attack of a model.
+
+    python benchmarks/papers/record.py NAME... [--out runs]
+
+It reads the tables that `robbench sweep` wrote to --out; nothing is computed again. What is there
+of an unfinished sweep is recorded. `python tests/docs/generated.py` then makes the tables of the
+page `robbench explain papers`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+RESULTS = Path(__file__).parent / "results"
+_RUN = (
+    *("run_id", "model", "model_arch", "model_hash", "train_seed", "data", "split", "data_hash"),
+    *("threat", "attack", "seed", "n_samples", "clean_accuracy", "robust_accuracy"),
+    *("n_audited", "n_audit_broken", "audit_missed_high", "robust_accuracy_audited"),
+    *("clean_margin_p50", "adv_margin_p50", "n_forward", "n_backward"),
+    *("device", "device_name", "robbench_version", "torch_version", "git_sha", "finished_at"),
+)
+_TRAINED = ("model", "data", "limit", "inner", "threat", "epochs", "batch_size", "lr", "eps_warmup")
+
+
+def record(name: str, out: Path) -> Path:
+    """Write results/NAME.parquet; raises SystemExit where the sweep has no run in `out`."""
+    folder = out / "results"
+    runs = pd.read_parquet(folder / "runs")
+    runs["tags"] = [dict(tag.partition("=")[::2] for tag in json.loads(tags)) for tags in runs.tags]
+    runs = runs[[tags.get("sweep") == name for tags in runs.tags]]
+    if runs.empty:
+        raise SystemExit(f"error: no run of sweep {name} in {folder}: robbench sweep {name}.toml")
+    rows = [_row(run, folder) for run in runs.to_dict("records")]
+    rows.sort(key=lambda row: (row["model"], row["split"], row["attack"], row["threat"]))
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
+    return path
+
+
+def _row(run: dict[str, Any], folder: Path) -> dict[str, Any]:
+    samples = pd.read_parquet(folder / "samples" / f"{run['run_id']}.parquet")
+    by_first = samples.broken_by.isin(["clean", run["attack"].partition(" + ")[0]])
+    epochs = pd.read_parquet(folder.parent / "models" / run["model"] / "epochs.parquet")
+    trained = json.loads(run["train_config"])
+    n = run["n_samples"]
+    return {
+        "loss": run["tags"].get("loss", trained["loss"]),
+        **{name: _plain(run[name]) for name in _RUN},
+        "robust_accuracy_first": 1 - float(by_first.mean()),
+        "no_gradient": float((samples.n_zero_gradient > 0).mean()),
+        "queries": (run["n_forward"] + run["n_backward"]) / n,
+        "train_forward": int(epochs.n_forward.sum()),
+        "train_backward": int(epochs.n_backward.sum()),
+        "train_logs": epochs.iloc[-1].get("logs") or "{}",
+        "measures": json.dumps(_measures(run["run_id"], folder), sort_keys=True),
+        "failed_checks": json.dumps(_failed(run["run_id"], folder)),
+        "recipe": json.dumps({name: trained.get(name) for name in _TRAINED}),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return None if pd.isna(value) else value
+
+
+def _measures(run_id: str, folder: Path) -> dict[str, float]:
+    """`NAME points split` -> value, of all classes together."""
+    path = folder / "measures" / f"{run_id}.parquet"
+    if not path.exists():
+        return {}
+    rows = pd.read_parquet(path)
+    rows = rows[rows["class"].isna() & rows.value.notna()]
+    return {
+        f"{row.name} {row.points} {row.split}": row.value for row in rows.itertuples(index=False)
+    }
+
+
+def _failed(run_id: str, folder: Path) -> list[str]:
+    path = folder / "checks" / f"{run_id}.parquet"
+    if not path.exists():
+        return []
+    rows = pd.read_parquet(path)
+    return sorted(rows[(rows.verdict == "fail") & (rows.severity == "error")].check)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="+", metavar="NAME")
+    parser.add_argument("--out", type=Path, default=Path("runs"))
+    given = parser.parse_args()
+    for each in given.names:
+        print(f"wrote {record(each, given.out)}")
