@@ -32,6 +32,21 @@ class RowObjective(Rows, ABC):
         """[B] of logits [B,K]; the rows of this objective and of `p` are those of the logits."""
 
 
+class SoftCrossEntropy(RowObjective):
+    """-sum_k P_k log softmax(z / T)_k of a distribution P for each row, at one temperature T.
+
+    It grows with KL(P || softmax(z / T)), from which it differs by the entropy of P. It leads away
+    from P, to no class in particular.
+    """
+
+    targets: Tensor  # [B,K] rows of sum 1
+    temperature: float = 1.0
+
+    def __call__(self, logits: Tensor, p: Problem) -> Tensor:
+        here = log_softmax(p.tempered(logits) / self.temperature)
+        return -(self.targets.to(here.dtype) * here).sum(1)
+
+
 def at_rows(objective: Objective, rows: Tensor | slice) -> Objective:
     """The objective of some rows of a batch."""
     return objective.take(rows) if isinstance(objective, RowObjective) else objective

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional as F
 
 from robbench.core.errors import UserError
 from robbench.objectives import (
@@ -16,6 +17,8 @@ from robbench.objectives import (
     OBJECTIVES,
     TARGETED,
     UNTARGETED,
+    SoftCrossEntropy,
+    at_rows,
     best_other,
     find_objective,
     margins,
@@ -402,3 +405,21 @@ def test_with_a_target_every_objective_climbs_towards_it() -> None:
         leaf = z.clone().requires_grad_()
         (slope,) = torch.autograd.grad(OBJECTIVES[name](leaf, p).sum(), leaf)
         assert bool((slope.gather(1, torch.tensor(goal)[:, None]) > 0).all()), name
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_soft_cross_entropy(temperature: float) -> None:
+    """It is torch's of z / T and probabilities, also of some rows, and grows as KL(P || .) does."""
+    generator = torch.Generator().manual_seed(0)
+    z = 3 * torch.randn(6, 4, generator=generator, dtype=torch.float64)
+    targets = torch.randn(6, 4, generator=generator, dtype=torch.float64).softmax(1)
+    objective, p = SoftCrossEntropy(targets=targets, temperature=temperature), _problem(z, [0] * 6)
+    plain = F.cross_entropy(z / temperature, targets, reduction="none")
+    assert torch.allclose(objective(z, p), plain, atol=1e-12)
+    rows = torch.tensor([4, 1])
+    assert torch.allclose(at_rows(objective, rows)(z[rows], p.take(rows)), plain[rows], atol=1e-12)
+    leaves = [z.clone().requires_grad_() for _ in range(2)]
+    divergence = F.kl_div((leaves[1] / temperature).log_softmax(1), targets, reduction="sum")
+    (ours,) = torch.autograd.grad(objective(leaves[0], p).sum(), leaves[0])
+    (theirs,) = torch.autograd.grad(divergence, leaves[1])
+    assert torch.allclose(ours, theirs, atol=1e-12)

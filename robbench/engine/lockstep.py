@@ -10,6 +10,7 @@ from torch import Tensor
 from robbench.attacks.base import AnyRowAttack, state_of
 from robbench.core.tiles import Model, Tiles
 from robbench.engine.oracle import ModelOracle, blank_book
+from robbench.objectives import RowObjective
 from robbench.threat.problem import Problem
 
 
@@ -24,15 +25,21 @@ class Adversarial(NamedTuple):
 
 
 def lockstep(
-    attack: AnyRowAttack, model: Model, p: Problem, beyond: int | None = None
+    attack: AnyRowAttack,
+    model: Model,
+    p: Problem,
+    beyond: int | None = None,
+    objective: RowObjective | None = None,
 ) -> Adversarial:
     """Make `attack.steps` moves from the start.
 
     That many forwards and backwards per row; none checks the last point. With `beyond`, a row stays
-    where so many moves after its first misclassified point have taken it. The model's weights
-    should be frozen and its mode chosen (`core/freeze.py`).
+    where so many moves after its first misclassified point have taken it. With
+    `objective`, of the rows of `p`, it climbs that in place of its own. The model's weights should
+    be frozen and its mode chosen (`core/freeze.py`).
     """
-    oracle = ModelOracle(model, Tiles(max(len(p), 1), step=1), draws=attack.draws)
+    tiles = Tiles(max(len(p), 1), step=1)
+    oracle = ModelOracle(model, tiles, draws=attack.draws, objective=objective)
     state = state_of(attack, "start", attack.start(p))
     book, t = blank_book(p), torch.zeros_like(p.y)
     everyone = torch.ones_like(p.y, dtype=torch.bool)

@@ -57,11 +57,14 @@ class ModelOracle(Oracle):
     """Answers for one lane; `bind` says which rows ask: those `active` [B] are counted and booked.
 
     `draws`: how often each point is put to the model; logits, values and gradients are averaged,
-    and a point is misclassified if most draws say so.
+    and a point is misclassified if most draws say so. `objective`: what gradients are of, whatever
+    is asked for; None = as asked.
     """
 
-    def __init__(self, model: Model, tiles: Tiles, draws: int = 1) -> None:
-        self.model, self.tiles, self.draws = model, tiles, draws
+    def __init__(
+        self, model: Model, tiles: Tiles, draws: int = 1, objective: Objective | None = None
+    ) -> None:
+        self.model, self.tiles, self.draws, self.objective = model, tiles, draws, objective
 
     def step(
         self,
@@ -94,9 +97,10 @@ class ModelOracle(Oracle):
 
     def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
         moves = self.moves if need is None else self.moves & need
+        climbed = objective if self.objective is None else self.objective
 
         def tile(rows: RowIndex, needed: bool) -> tuple[Tensor, ...]:
-            p, own = self.p.take(rows), at_rows(objective, rows)
+            p, own = self.p.take(rows), at_rows(climbed, rows)
             return self._gradients(
                 x[rows], p.aim, lambda logits, leaf: _slopes(own, p, logits, leaf, needed)
             )

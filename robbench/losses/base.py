@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from robbench.data.base import DataInfo
 from robbench.models.base import Classifier, Output
+from robbench.objectives import RowObjective
 
 T = TypeVar("T")
 
@@ -69,15 +70,17 @@ class Step(Protocol):
 
     def adversary(
         self,
-        objective: str | None = None,
+        objective: str | RowObjective | None = None,
         eps: Tensor | None = None,
         head: Callable[[Tensor], Tensor] | None = None,
     ) -> Perturbed:
         """Run the recipe's inner attack from x.
 
-        It climbs `objective` (by default its own) within eps [B] (by default the recipe's). With
-        `head`, from features [B,D] to logits [B,K], it sees that in place of the model's own. Made
-        once per objective; with eps or head given, once per call.
+        It climbs `objective` (by default its own) within eps [B] (by default the recipe's): a name,
+        or an object with tensors of each row, such as `SoftCrossEntropy` of robbench.objectives.
+        With `head`, from features [B,D] to logits [B,K], it sees that in place of the model's own.
+        Made once per name or object (make the object in `once`); with eps or head given, once per
+        call.
         """
 
     def at(self, x: Tensor) -> Output:
@@ -108,7 +111,8 @@ class Loss(ABC):
     inner: the inner attack that it needs, used when the recipe names none; None: it needs none.
     stateful: True when a call changes later ones; not allowed with mixup, which makes two calls.
     plain: True when it trains without an inner attack, whatever the recipe says.
-    climbs: the objective that its inner attack climbs; None: the attack's own.
+    climbs: the objective that its inner attack climbs; None: the attack's own. A loss that hands
+        `adversary` an object has the name it resembles: the inner attack must know it.
     fits_head: True when the trainer calls `fit_head` after every epoch.
     """
 

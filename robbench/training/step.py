@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
+from robbench.core.spec import option_names
 from robbench.engine.lockstep import Adversarial, lockstep
 from robbench.models.base import Classifier, Output
-from robbench.objectives import ANCHORED
+from robbench.objectives import ANCHORED, RowObjective
 from robbench.threat.problem import Problem
 from robbench.training.forward import Forward
 from robbench.training.inner import Inner
@@ -55,8 +56,8 @@ class TrainStep:
         self.forward = forward or Forward(model)
         self.n_forward = 0
         self.n_backward = 0
-        self._adversaries: dict[str | None, Adversarial] = {}
-        self._anchored: dict[str | None, Adversarial] = {}  # whatever the labels
+        self._adversaries: dict[str | RowObjective | None, Adversarial] = {}
+        self._anchored: dict[str | RowObjective | None, Adversarial] = {}  # whatever the labels
         self._once: dict[str, Any] = {}
         self._outputs: dict[int, tuple[Tensor, Output]] = {}
         self._memories: dict[str, Tensor] = {}
@@ -96,7 +97,7 @@ class TrainStep:
 
     def adversary(
         self,
-        objective: str | None = None,
+        objective: str | RowObjective | None = None,
         eps: Tensor | None = None,
         head: Callable[[Tensor], Tensor] | None = None,
     ) -> Adversarial:
@@ -107,9 +108,15 @@ class TrainStep:
                 'the class `inner: ClassVar[str | None] = "pgd:steps=10"`'
             )
         attack = self.inner.attack
-        if objective is not None:
+        if objective is not None and "objective" not in option_names(type(attack)):
+            raise UserError(
+                f"this loss says what the inner attack climbs, and {type(attack).__name__} has no "
+                "option objective: give another --inner, such as pgd or apgd"
+            )
+        own = objective if isinstance(objective, RowObjective) else None
+        if isinstance(objective, str):
             attack = dataclasses.replace(attack, objective=objective)  # type: ignore[type-var]
-        anchored = attack.objective in ANCHORED
+        anchored = own is None and attack.objective in ANCHORED
         known = self._anchored if anchored else self._adversaries
         apart = eps is not None or head is not None
         if apart or objective not in known:
@@ -124,6 +131,7 @@ class TrainStep:
                     else lambda x: head(self.forward.output(x).features),
                     self._problem(anchored, self.inner, budget),
                     self.inner.beyond,
+                    own,
                 )
             rows = len(self.x) * attack.steps * attack.draws
             self.n_forward += rows + len(self.x) * anchored

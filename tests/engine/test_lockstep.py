@@ -14,7 +14,7 @@ from robbench.attacks.fgsm import FGSM
 from robbench.attacks.pgd import PGD
 from robbench.core.freeze import frozen
 from robbench.engine.lockstep import lockstep
-from robbench.objectives import OBJECTIVES
+from robbench.objectives import OBJECTIVES, SoftCrossEntropy
 from robbench.threat.norms import NORMS
 from robbench.threat.problem import Problem
 
@@ -121,3 +121,31 @@ def test_it_climbs(objective: str, digits: Any) -> None:
         x = lockstep(attack, digits.model, p).x
     with torch.no_grad():
         assert float((OBJECTIVES[objective](digits.model(x), p) > before).float().mean()) >= 0.95
+
+
+@pytest.mark.parametrize("attack", [PGD(steps=7), FGSM()])
+def test_an_objective_of_the_rows_replaces_the_attacks_own(attack: Any, digits: Any) -> None:
+    """The textbook loop on cross-entropy of given distributions at a temperature, as many passes.
+
+    Each row climbs its own, in whatever order.
+    """
+    p = _problem(digits, 21, "linf", 0.1)
+    p, model = p.replace(x0=p.x0.double(), eps=p.eps.double()), copy.deepcopy(digits.model).double()
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randn(21, 10, generator=generator, dtype=torch.float64).mul(3).softmax(1)
+    objective = SoftCrossEntropy(targets=targets, temperature=2.0)
+    x, rate = attack.start(p).x, 2.5 / 7 if attack.steps > 1 else 1.0
+    with frozen(model):
+        for _ in range(attack.steps):
+            x = x.detach().requires_grad_()
+            value = torch.nn.functional.cross_entropy(model(x) / 2, targets, reduction="sum")
+            (grad,) = torch.autograd.grad(value, x)
+            d = x.detach() + rate * 0.1 * grad.sign() - p.x0
+            x = (p.x0 + d.clamp(-0.1, 0.1)).clamp(0, 1)
+        found = lockstep(attack, model, p, objective=objective)
+        order = torch.randperm(21, generator=generator)
+        moved = lockstep(attack, model, p.take(order), objective=objective.take(order))
+        own = lockstep(attack, model, p)
+    assert torch.allclose(found.x, x, atol=1e-9)
+    assert torch.allclose(moved.x, found.x[order], atol=1e-9)
+    assert not torch.allclose(own.x, found.x, atol=1e-2)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robbench.core.tiles import Tiles
 from robbench.engine.oracle import ModelOracle, blank_book
-from robbench.objectives import OBJECTIVES
+from robbench.objectives import OBJECTIVES, SoftCrossEntropy
 from robbench.threat.norms import NORMS
 from robbench.threat.problem import Problem
 
@@ -196,3 +196,25 @@ def test_several_looks_are_averaged_and_put_to_the_vote(
     n_backward = {"logits": 0, "grad": draws, "jacobian": 2 * draws}[kind]
     assert oracle.book.n_forward.tolist() == [draws] * 4
     assert oracle.book.n_backward.tolist() == [n_backward] * 4
+
+
+@pytest.mark.parametrize("rows", [4, 8])
+def test_an_objective_of_the_rows_travels_with_those_that_are_asked(rows: int) -> None:
+    """However the live rows are packed into tiles, each has the gradient of its own distribution.
+
+    The objective of the oracle comes before the one that is asked for.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(13, 4, generator=generator) * 0.5 + 0.3
+    targets = torch.randn(13, CLASSES, generator=generator).softmax(1)
+    p = Problem.of(x, torch.zeros(13, dtype=torch.int64), 0.1, NORMS["linf"])
+    leaf = x.clone().requires_grad_()
+    plain = torch.nn.functional.cross_entropy(_model(leaf), targets, reduction="none")
+    (grads,) = torch.autograd.grad(plain.sum(), leaf)
+    active = torch.arange(13) % 3 == 1
+    oracle = ModelOracle(_model, Tiles(rows, step=4), objective=SoftCrossEntropy(targets=targets))
+    oracle.bind(p, blank_book(p), torch.zeros(13, dtype=torch.int64), active, 5)
+    found = oracle.grad(x, OBJECTIVES["margin"])
+    assert torch.allclose(found.grad[active], grads[active], atol=1e-6)
+    assert torch.allclose(found.value[active], plain.detach()[active], atol=1e-6)
+    assert oracle.book.n_backward.tolist() == active.int().tolist()

@@ -18,6 +18,7 @@ from robbench.core import keyed
 from robbench.core.errors import UserError
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.trades import TRADES
+from robbench.objectives import SoftCrossEntropy
 from robbench.testing import toy_split
 from robbench.training.inner import Inner
 from robbench.training.step import TrainStep
@@ -432,3 +433,59 @@ def test_an_attack_without_gradients_has_no_backwards(split, threat, plain_model
     )
     CrossEntropy()(step)
     assert (step.n_forward, step.n_backward) == (5 * len(split), len(split))
+
+
+def soft_objective(rows):
+    """Random distributions for each row."""
+    targets = torch.randn(rows, 4, generator=torch.Generator().manual_seed(0)).mul(2).softmax(1)
+    return SoftCrossEntropy(targets=targets, temperature=2.0)
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_an_objective_of_the_rows_is_the_plain_loop(split, threat, norm_model, mode):
+    """The attack climbs cross-entropy to given distributions, whatever it names and whatever the
+    labels; N passes, none to anchor it.
+    """
+    model = norm_model().train()
+    model.body[-1] = nn.Identity()
+    seen, objective, n = count_passes(model), soft_objective(24), len(split)
+    attack = PGD(steps=STEPS, rate=RATE, objective="kl-from-clean")
+    step = make_step(model, split, Inner(attack, threat, mode))
+    found = step.adversary(objective)
+    assert len(seen) == STEPS
+    assert (step.n_forward, step.n_backward) == (STEPS * n, STEPS * n)
+    start = EPS * (2 * keyed.uniform(step.key, step.x.shape[1:]) - 1)
+    plain = (step.x + start).clamp(0, 1)
+    model.train(mode == "train")
+    for _ in range(STEPS):
+        plain = plain.detach().requires_grad_()
+        value = F.cross_entropy(model(plain) / 2, objective.targets, reduction="sum")
+        (grad,) = torch.autograd.grad(value, plain)
+        moved = plain.detach() + RATE * EPS * grad.sign()
+        plain = torch.min(torch.max(moved, step.x - EPS), step.x + EPS).clamp(0, 1)
+    assert torch.allclose(found.x, plain, atol=1e-6)
+
+
+def test_points_are_made_once_per_objective_object(split, threat, plain_model):
+    """The same object costs nothing again, also at other weights, another one is attacked anew."""
+    step = make_step(plain_model(), split, Inner(PGD(steps=2), threat))
+    objective = soft_objective(24)
+    found = step.adversary(objective)
+    assert step.adversary(objective) is found
+    assert step.again(step.notes).adversary(objective) is found
+    assert step.n_forward == 2 * 24
+    other = step.adversary(soft_objective(24))
+    assert other is not found
+    assert torch.equal(other.x, found.x)
+    assert not torch.equal(step.adversary().x, found.x)
+    relabelled = step.relabelled((split.labels + 1) % 4)
+    assert relabelled.adversary(objective) is not found  # survived is of the labels
+    assert step.n_forward == 3 * 2 * 24
+
+
+def test_an_objective_for_an_attack_that_has_none(split, threat, plain_model):
+    """Square climbs something of its own, so a loss cannot say what."""
+    step = make_step(plain_model(), split, Inner(ATTACKS.build("square:steps=4"), threat))
+    for objective in ("margin", soft_objective(24)):
+        with pytest.raises(UserError, match="Square has no option objective"):
+            step.adversary(objective)
