@@ -64,7 +64,7 @@ def find_head(model: nn.Module, x: Tensor) -> Head:
 class Observations:
     """Measurements of N samples at one point each.
 
-    columns: by name, [N] each: correct, margin, confidence, logit_norm,
+    columns: by name, [N] each: correct, margin, cross_entropy, confidence, logit_norm,
     {margin,cross_entropy}_gradient_{l1,l2,linf}, local_linearity (of moved points); of a known head
     also feature_margin, n_features_90, n_features_90_predicted. features [N,D], distances [N,K] to
     the boundaries, curve [D] (mean contribution curve of the true logit): None without head.
@@ -99,6 +99,7 @@ def inspect_model(
         x = clean if moved is None else moved(index, clean)
         out, found = known(x, y)
         columns = _gradient_columns(found) | _output_columns(out, y)
+        columns["cross_entropy"] = found["cross_entropy"][0]
         if moved is not None:
             before, grad = known(clean, y)[1]["cross_entropy"]
             after = found["cross_entropy"][0]

@@ -57,10 +57,17 @@ def summarise(observed: Observations, points: str, split: str) -> list[Measure]:
     error = calibration.expected_calibration_error(confidence, correct)
     add("calibration_error", error, bins=bins, n_bins=calibration.BINS)
     add("logit_norm", _mean(columns["logit_norm"]))
+    add("cross_entropy_hardest_tenth", hardest_tenth(columns["cross_entropy"].astype(np.float64)))
     add("logit_margin_size", _mean(np.abs(columns["margin"].astype(np.float64))))
     if observed.features is not None:
         found += _feature_measures(observed, observed.features, points, split)
     return found
+
+
+def hardest_tenth(losses: Floats) -> float | None:
+    """Mean of the largest tenth of losses [N], of at least one; those not finite are left out."""
+    finite = np.sort(losses[np.isfinite(losses)])
+    return _mean(finite[-max(1, len(finite) // 10) :])
 
 
 def logit_margin(margins: Floats) -> dict[str, Value]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from robbench.core.freeze import frozen
 from robbench.metrics.observe import find_head, inspect_model
-from robbench.metrics.summary import logit_margin, summarise, svm_measures
+from robbench.metrics.summary import hardest_tenth, logit_margin, summarise, svm_measures
 from robbench.models.external import External
 
 from .small import convolutional
@@ -113,6 +113,29 @@ def test_features_that_are_no_numbers_are_left_out(digits):
         "margin_gradient_l2",
     ):
         assert of_all[name, None] == of_rest[name, None], name
+
+
+def test_the_hardest_tenth_of_the_samples():
+    values = np.array([*range(20), np.nan, np.inf], dtype=float)
+    assert hardest_tenth(values) == 18.5
+    assert hardest_tenth(values[:3]) == 2
+    assert hardest_tenth(values[-1:]) is None
+
+
+def test_cross_entropy_of_the_hardest_tenth_is_torchs(digits):
+    model = External(Odd(), 10).eval()
+    with frozen(model):
+        seen = inspect_model(model, find_head(model, digits.pixels(slice(0, 8))), digits, 32)
+        losses = nn.functional.cross_entropy(
+            model(digits.pixels(slice(0, len(digits)))), digits.labels, reduction="none"
+        )
+    [found] = [
+        m.value
+        for m in summarise(seen, "clean", "test")
+        if m.name == "cross_entropy_hardest_tenth"
+    ]
+    hardest = losses.topk(len(digits) // 10).values.mean().item()
+    assert found == pytest.approx(hardest, rel=1e-5)
 
 
 def test_logit_margins_in_a_histogram():

@@ -20,6 +20,7 @@ SHOWN = {
     "logit_margin_peaks": "  peaks of its histogram",
     "logit_margin_size": "  mean size",
     "logit_norm": "logit norm, mean",
+    "cross_entropy_hardest_tenth": "cross-entropy, hardest tenth",
     "feature_margin_median": "feature margin, median",
     "svm_ratio": "  over the SVM's, median pair",
     "svm_separable": "  pairs that are separable",
