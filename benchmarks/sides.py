@@ -147,6 +147,7 @@ def search(
         keep_points=True,
         fast=asked[0],
         recheck=fast.recheck,
+        dtype=fast.dtype,
     )
     return Search(found, asked)
 

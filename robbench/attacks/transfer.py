@@ -74,12 +74,12 @@ class Source(Oracle):
     def _tile(
         self, x: Tensor, rows: Tensor, n: int, values: Values | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        leaf = x[rows].detach().requires_grad_(values is not None)
+        leaf = x[rows].detach().float().requires_grad_(values is not None)  # as its users run it
         with torch.set_grad_enabled(values is not None):
             logits: Tensor = self.model(leaf)
             value = values(logits, rows) if values else logits[:, :0]
         grad = column_gradients(value, leaf)
-        return logits.detach()[:n], value.detach()[:n], grad[:n]
+        return logits.detach()[:n].to(x), value.detach()[:n].to(x), grad[:n].to(x)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from robbench.checks.answers import Answers
 from robbench.checks.probes import PROBE, PROBE_MARGIN, ProbeResult, Probes, Trace
 from robbench.core.access import NEEDS, Access, access_of, shows
 from robbench.data.base import Split
-from robbench.engine.advice import HINTS, kinds
+from robbench.engine.advice import FLOAT64, HINTS, kinds
 from robbench.engine.counter import Counter
 from robbench.engine.pool import Pool, stream_of
 from robbench.objectives import answered
@@ -148,8 +148,9 @@ class Evidence:
     def hint(self, name: str) -> str:
         """Advice on a sign (`engine/advice.py`), less what the attacks in question do already."""
         given = self.has_run or self._attack
-        done = kinds([ATTACKS.build(spec) for spec in self.specs]) if given else ()
-        return HINTS[name].text(done)
+        done = kinds([ATTACKS.build(spec) for spec in self.specs]) if given else frozenset()
+        exact = self.has_run and self.info["precision"] == "fp64"
+        return HINTS[name].text(done | {FLOAT64} if exact else done)
 
     @property
     def attacked_as_random(self) -> bool:

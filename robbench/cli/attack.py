@@ -103,7 +103,7 @@ Precision = Annotated[
     option(
         "--precision",
         panel=o.RUN,
-        metavar="fp32|bf16",
+        metavar="fp32|bf16|fp64",
         help="Of the search; every success is confirmed in float32.",
     ),
 ]

@@ -108,6 +108,9 @@ TEXTS = {
 }
 """Of the flags in `engine/flags.py`."""
 
+FLOAT64 = "--precision fp64"
+"""The kind of a search in float64."""
+
 
 class Hint(NamedTuple):
     """Attacks to add: `wanted` kinds, the sentence with `{}` for those left, the one for none."""
@@ -152,7 +155,7 @@ HINTS = {
     "logit-scale": Hint((MARGIN,), ": add {}"),
     "loss-gap": Hint((MARGIN,), ": add {}"),
     "zero-gradient-met": Hint(
-        (MARGIN, "square"), "add {}", "look for rounding or saturation in the model"
+        (MARGIN, "square", FLOAT64), "add {}", "look for rounding or saturation in the model"
     ),
 }
 """By the name of the text, which has it as `{hint}`, or of the check."""

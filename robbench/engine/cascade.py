@@ -52,7 +52,8 @@ class Cascade:
 
     threats: one or several budgets of one norm, ascending. fast: what the attacks see instead of
     the model, faster and a little less exact; the model itself confirms every success, and with
-    `recheck` also looks at the worst points of rows that found none. replay: points [*] of samples,
+    `recheck` also looks at the worst points of rows that found none. dtype: of the points that are
+    shown to `fast`; the model itself sees float32. replay: points [*] of samples,
     tried first. queries: at most so many forwards per sample, but for re-checks. weights: how long
     a step of each entry takes, in any unit, for the progress; all alike by default.
     """
@@ -75,6 +76,7 @@ class Cascade:
         width: int,
         fast: Model | None = None,
         recheck: bool = False,
+        dtype: torch.dtype = torch.float32,
         replay: Mapping[int, Tensor] | None = None,
         queries: int = NO_LIMIT,
         keep_points: bool = False,
@@ -91,6 +93,7 @@ class Cascade:
         # model itself is searched.
         self.fast = model if fast is None or self.minimum_norm else fast
         self.recheck = recheck and not self.minimum_norm
+        self.dtype = torch.float32 if self.minimum_norm else dtype
         self.replay = replay or {}
         self.queries = queries
         self.keep_points = keep_points
@@ -259,6 +262,7 @@ class Cascade:
             self.ledger,
             fast=self.fast,
             recheck=self.recheck,
+            dtype=self.dtype,
             width=self.width,
             weights=self.weights,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypedDict, Unpack
 
+import torch
 from torch import Tensor, nn
 
 from robbench.attacks.base import AttackEntry
@@ -21,6 +22,7 @@ class Options(TypedDict, total=False):
 
     fast: Model | None
     recheck: bool
+    dtype: torch.dtype
     replay: Mapping[int, Tensor] | None
     queries: int
     keep_points: bool

@@ -17,10 +17,14 @@ _CLOSE = 1e-3  # largest difference, as a share of the largest value, that round
 
 
 class FastModel(NamedTuple):
-    """What the attacks see; `recheck`: it is so coarse that all its points need one."""
+    """What the attacks see; `recheck`: it is so coarse that all its points need one.
+
+    dtype: in which attacks move their points, and have its answers.
+    """
 
     model: nn.Module
     recheck: bool
+    dtype: torch.dtype
 
 
 def fast_model(
@@ -28,27 +32,30 @@ def fast_model(
 ) -> FastModel:
     """The model as given, or a copy: batch-norms folded into convolutions, bfloat16, compiled.
 
-    x [n,*]: a few inputs to try it on. Raises UserError when the model cannot run in bfloat16.
+    Or in float64. x [n,*]: a few inputs to try it on. Raises UserError when the model cannot run in
+    the precision.
     """
     # A GPU's float32 kernels gain nothing from another layout, and a compiler chooses its own.
     last = x.device.type == "cpu" and precision == "fp32" and not compiled
     with torch.no_grad():
         fast = _folded(model, x, channels_last=last)
-        if precision == "bf16":
+        if precision != "fp32":
             try:
-                fast = BFloat16(fast)
+                fast = BFloat16(fast) if precision == "bf16" else Float64(fast)
                 fast(x)
             except (RuntimeError, TypeError) as error:
+                name = "bfloat16" if precision == "bf16" else "float64"
                 first = str(error).splitlines()[0]
                 raise UserError(
-                    f"the model cannot run in bfloat16 ({first}); use --precision fp32"
+                    f"the model cannot run in {name} ({first}); use --precision fp32"
                 ) from None
     if compiled:
         fast = Compiled(fast, tile)
     if fast is not model:
         for weight in fast.parameters():
             weight.requires_grad_(False)
-    return FastModel(fast, recheck=precision != "fp32")
+    dtype = torch.float64 if precision == "fp64" else torch.float32
+    return FastModel(fast, recheck=precision == "bf16", dtype=dtype)
 
 
 def _folded(model: nn.Module, x: Tensor, *, channels_last: bool) -> nn.Module:
@@ -176,6 +183,18 @@ class BFloat16(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.model(x)
         return logits.float()
+
+
+class Float64(nn.Module):
+    """A copy of a model that computes in float64, where confident answers keep their gradients."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x.double())
+        return logits
 
 
 def _is_norm(module: nn.Module) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from robbench.attacks.base import Attack, AttackEntry
 from robbench.core.tiles import Model
@@ -38,8 +39,8 @@ def least_forwards(entry: AttackEntry, pool: Pool) -> int:
 class Lanes:
     """A lane for each of some entries of a cascade, by their positions in it.
 
-    fast: what the attacks see. recheck: also points that the attacks do not claim are confirmed.
-    weights: of a step of each entry of the cascade.
+    fast: what the attacks see, points of `dtype`. recheck: also points that the attacks do not
+    claim are confirmed. weights: of a step of each entry of the cascade.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Lanes:
         *,
         fast: Model,
         recheck: bool,
+        dtype: torch.dtype,
         width: int,
         weights: Sequence[float],
     ) -> None:
@@ -56,6 +58,7 @@ class Lanes:
         self.weights = weights
         self.fast = fast
         self.recheck = recheck
+        self.dtype = dtype
         self.width = width
         self.lanes = {k: self._lane(entry) for k, entry in entries.items()}
         classes = classes_in_play(ledger.pool.logits0.shape[1], ledger.pool.threats[0])
@@ -117,11 +120,13 @@ class Lanes:
         assert isinstance(attack, Attack)
         # A refused claim throws an attack that closes in on the boundary off its way: such a one
         # sees the model itself.
-        seen = self.fast if attack.goal == "fixed-eps" else self.ledger.model
+        fixed = attack.goal == "fixed-eps"
+        seen = self.fast if fixed else self.ledger.model
+        dtype = self.dtype if fixed else torch.float32
         return Lane(
             attack,
             seen,
-            lambda jobs: self._problems(jobs, stream),
+            lambda jobs: self._problems(jobs, stream).to(dtype),
             width=self.width,
             tiles=self.ledger.tiles,
             device=self.ledger.pool.device,
@@ -143,8 +148,8 @@ class Lanes:
     ) -> list[Attempt]:
         """Finished rows of entry k, confirmed, but for refused ones that `revive` lets go on."""
         columns = {name: c.tolist() for name, c in done.book.tensors().items() if name != "x"}
-        found = columns["found"]
-        confirmed = self._confirm(k, done, found)
+        found, points = columns["found"], done.book.x.float()
+        confirmed = self._confirm(k, done, points, found)
         attempts = []
         for row, job in enumerate(done.jobs):
             seen = confirmed.get(row)
@@ -157,7 +162,7 @@ class Lanes:
                 Attempt(
                     sample=job.sample,
                     trial=Trial(job.eps_index, k, job.variant),
-                    x=seen.x if seen else done.book.x[row],
+                    x=seen.x if seen else points[row],
                     judged=seen.judged if seen else None,
                     margin=seen.judged.margin if seen else columns["margin"][row],
                     step=columns["first"][row],
@@ -171,7 +176,9 @@ class Lanes:
             )
         return attempts
 
-    def _confirm(self, k: int, done: Done, found: Sequence[bool]) -> dict[int, Confirmed]:
+    def _confirm(
+        self, k: int, done: Done, points: Tensor, found: Sequence[bool]
+    ) -> dict[int, Confirmed]:
         """What the model says of rows that claim a success, or of all, by row."""
         rows = [row for row, claims in enumerate(found) if claims or self.recheck]
         if not rows:
@@ -179,7 +186,7 @@ class Lanes:
         checks = confirm(
             self.ledger.model,
             self._problems([done.jobs[row] for row in rows]),
-            done.book.x[rows],
+            points[rows],
             [found[row] for row in rows],
             self.ledger.tiles,
             self.lanes[k].attack.draws,

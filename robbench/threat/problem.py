@@ -63,6 +63,10 @@ class Problem(Rows):
             targeted=target is not None,
         )
 
+    def to(self, dtype: torch.dtype) -> Problem:
+        """The same with all real numbers in another precision."""
+        return self.map(lambda value: value.to(dtype) if value.is_floating_point() else value)
+
     @property
     def aim(self) -> Tensor:
         """[B] int64: the class that decides success: the target if `targeted`, else the label."""

@@ -52,7 +52,7 @@ ODD = [
     "n_forward:+10%", "threat=linf:0.15", "threat", "robust_accuracy", "robust_accuracy:up",
     "SELECT 1", "SELECT * FROM runs", "SELECT", "DROP TABLE runs",
     "SELECT * FROM read_text('/etc/hostname')", "set", "show", "losses", "mnist-linf", "5", "2m",
-    "0s", "fp32", "bf16", "test",
+    "0s", "fp32", "bf16", "fp64", "test",
 ]  # fmt: skip
 SETTINGS = sorted({*option_names(TrainConfig), *option_names(AttackConfig)})
 NAMES = sorted({name for registry in REGISTRIES.values() for name in registry.entries})
@@ -88,7 +88,7 @@ GOOD = {
     "kind": ["attacks", "curves", "cost"], "figure": ["f.svg"], "width": ["3"],
     "name": ["apgd", "new"], "tag": ["nightly", "a=b"], "pivot": ["threat"],
     "action": ["set", "show"], "recipe": ["digits-smoke"],
-    "train_samples": ["9"], "precision": ["fp32", "bf16"], "title": ["A & B"],
+    "train_samples": ["9"], "precision": ["fp32", "bf16", "fp64"], "title": ["A & B"],
     "junit_xml": ["j.xml"], "markdown": ["m.md"], "parquet": ["p.parquet"], "folder": ["{S}"],
     "config": ["x.toml"], "toml": ["new.toml"], "file": ["x.toml"], "prefix": ["p"],
     "grid": ["loss=mart", "seed=0..1", "models=ce,at", "eps=0.1"], "steps": ["attack", "train"],

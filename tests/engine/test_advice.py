@@ -50,8 +50,10 @@ def test_nothing_that_was_done_is_advised(name: str) -> None:
 
 def test_the_sentences() -> None:
     """Lists of one, two and three."""
-    assert HINTS["zero-gradient-met"].text(()) == "add objective=margin and square"
-    assert HINTS["zero-gradient-met"].text({MARGIN}) == "add square"
+    assert (
+        HINTS["zero-gradient-met"].text(()) == "add objective=margin, square and --precision fp64"
+    )
+    assert HINTS["zero-gradient-met"].text({MARGIN}) == "add square and --precision fp64"
     assert HINTS["no-gradient"].text(()) == "add square, hopskipjump or transfer"
     assert HINTS["no-gradient"].text({"square"}) == "add hopskipjump or transfer"
 
@@ -80,4 +82,6 @@ def test_flags_of_a_run_with_everything_advise_none_of_it() -> None:
     assert not any(
         "margin" in text or "square" in text for text in texts("apgd:objective=margin", "square")
     )
-    assert all("add objective=margin and square" in text for text in texts("pgd"))
+    before, after = texts("pgd")
+    assert "add objective=margin and square" in before
+    assert "add objective=margin, square and --precision fp64" in after

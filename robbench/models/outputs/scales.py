@@ -12,8 +12,6 @@ from robbench.models.outputs.options import Scale
 
 SUMS_TO_ONE = 1e-4  # rounding may bring a sum this far from 1
 _LOOSE = 1e-2  # the same, of a model in half precision
-_LEAST = torch.finfo(torch.float32).tiny
-_ROUNDED = 2.0**-24  # the smallest distance of a float32 below 1 from 1
 _SQUASHED = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid"}
 _STEPS = (
     "Add Sub Rsub Mul Div Neg Pow Sqrt ToCopy Clone Squeeze Unsqueeze View UnsafeView Reshape "
@@ -56,12 +54,14 @@ def _layer(node: Any) -> str | None:
 
 def as_logits(z: Tensor, scale: Scale) -> Tensor:
     """Logits of outputs of any shape, but for a constant that all of a row share."""
+    if scale not in ("probs", "sigmoid"):
+        return z
+    p = z if z.dtype == torch.float64 else z.float()
+    known = torch.finfo(p.dtype)
+    logs = p.clamp(min=known.tiny).log()
     if scale == "probs":
-        return z.float().clamp(min=_LEAST).log()
-    if scale == "sigmoid":
-        p = z.float()
-        return p.clamp(min=_LEAST).log() - (1 - p).clamp(min=_ROUNDED).log()
-    return z
+        return logs
+    return logs - (1 - p).clamp(min=known.eps / 2).log()  # the smallest distance from 1 below it
 
 
 def one_hot(named: Tensor, width: int) -> Tensor:

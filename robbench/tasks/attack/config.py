@@ -93,7 +93,7 @@ class AttackConfig:
         Field(description="rows in flight; auto: by device"),
     ] = None
     precision: Annotated[
-        Literal["fp32", "bf16"],
+        Literal["fp32", "bf16", "fp64"],
         Field(description="of the search; successes are always confirmed in float32"),
     ] = "fp32"
     compile: Annotated[bool, Field(description="compile the model that the attacks see")] = False

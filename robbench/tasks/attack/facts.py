@@ -10,7 +10,7 @@ from typing import Any
 from robbench.analysis.audited import AUDITED, MASKING, survives
 from robbench.catalogue.cascades import audited_by
 from robbench.core.tiles import RowEquality
-from robbench.engine.advice import kinds
+from robbench.engine.advice import FLOAT64, kinds
 from robbench.engine.flags import Flag, adaptations, afterwards, at_chance, make_flag, of_rows
 from robbench.tasks.attack.plan import AttackPlan
 
@@ -76,11 +76,12 @@ def flag_facts(plan: AttackPlan, inspected: Sequence[Flag], equality: RowEqualit
     fixed = math.isfinite(plan.threats[-1].eps)
     white = any(entry.attack.access == "white-box" for entry in plan.entries)
     audit = plan.audit.entries if plan.audit and white else ()
+    exact = {FLOAT64} if plan.config.precision == "fp64" else set()
     return FlagFacts(
         seen=seen + of_rows(equality, seen),
         specs=[entry.spec for entry in entries],
         black_box=[e.spec for e in entries if fixed and e.attack.access != "white-box"],
-        kinds=sorted(kinds([entry.attack for entry in plan.entries])),
+        kinds=sorted(kinds([entry.attack for entry in plan.entries]) | exact),
         less=[entry.spec for entry in audit if entry.attack.access != "white-box"],
         rejects=subject.rejects,
         audits=plan.audit is not None or all(map(audited_by, plan.config.attack)),

@@ -104,7 +104,7 @@ def run_facts(
     trained = subject.trained.get("config", {})
     # The steps of an attack are bit-equal at any width on the CPU; of the models it is measured;
     # other packages promise nothing.
-    plain = config.precision == "fp32" and not config.compile and config.max_time is None
+    plain = config.precision != "bf16" and not config.compile and config.max_time is None
     exact = (
         equality.equal and plan.device.type == "cpu" and plain and not has_backend(plan.all_entries)
     )

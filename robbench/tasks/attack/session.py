@@ -140,6 +140,7 @@ class AttackSession:
             width=plan.width,
             fast=self._search.model,
             recheck=self._search.recheck,
+            dtype=self._search.dtype,
             replay={i: self.replay[n] for i, n in enumerate(indices) if own and n in self.replay},
             queries=NO_LIMIT if config.max_queries is None else config.max_queries,
             keep_points=config.store_points,

@@ -555,6 +555,17 @@ def test_bf16_successes_hold_in_float32(attack, samples, info, store):
     )
 
 
+def test_fp64_finds_as_float32_does(attack, info):
+    """As many fall, another model's points among them; the run says so and is as exact."""
+    line = "at --attack transfer:source=ce --attack pgd:steps=5 --threat linf:0.15 --limit 40"
+    (single,) = attack(line)
+    (double,) = attack(f"{line} --precision fp64")
+    assert double["robust_accuracy"] == pytest.approx(single["robust_accuracy"], abs=0.026)
+    known = info(double["run_id"])
+    assert (known["precision"], known["deterministic"]) == ("fp64", True)
+    assert known["n_disagreements"] == 0
+
+
 # -- cascades
 
 
