@@ -106,6 +106,11 @@ class AnyAttack:
         return False
 
     @property
+    def leaves_ball(self) -> bool:
+        """Whether its points may be outside of the budget: then it is for training alone."""
+        return False
+
+    @property
     def draws(self) -> int:
         """How often each query asks a random model; the majority decides."""
         return 1

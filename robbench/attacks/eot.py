@@ -49,6 +49,11 @@ class Wrapper(Attack[Any]):
                 f"attack {canonical} is a whole attack of another package; only our own can run "
                 "inside another"
             )
+        if inner.leaves_ball:
+            raise UserError(
+                f"attack {canonical} leaves the budget, so it is an inner attack of training and "
+                "cannot run inside another"
+            )
         self._refuse(inner, canonical)
         self._set(attack=canonical, inner=inner)
         self._set(norms=inner.norms, goal=inner.goal, access=inner.access, steps=inner.steps)

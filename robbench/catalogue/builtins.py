@@ -80,6 +80,11 @@ _LOSSES = {
 
 _ATTACKS = {
     "fgsm": ("fgsm:FGSM", "one signed gradient step, Goodfellow et al. 2015"),
+    "fgsm-rs": ("=fgsm:noise=1,rate=1.25", "fgsm from a random point, Wong et al. 2020"),
+    "n-fgsm": (
+        "=fgsm:noise=2,clip=false",
+        "fgsm from noise, without projection, for training alone, de Jorge et al. 2022",
+    ),
     "pgd": ("pgd:PGD", "projected gradient steps with restarts, Madry et al. 2018"),
     "apgd": ("apgd:APGD", "PGD that sets its own step size, Croce and Hein 2020"),
     "apgd-ce": ("=apgd:objective=cross-entropy", "apgd on cross-entropy"),

@@ -23,7 +23,7 @@ class Recipe:
         Number, Field(ge=0, description="of matrices and kernels; biases and norms have none")
     ] = 0.0
     schedule: Annotated[
-        Literal["constant", "cosine", "linear", "one-cycle", "piecewise"],
+        Literal["constant", "cosine", "linear", "one-cycle", "cyclic", "piecewise"],
         Field(description="of the learning rate"),
     ] = "one-cycle"
     warmup: Annotated[

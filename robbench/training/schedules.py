@@ -23,6 +23,11 @@ def one_cycle(progress: float) -> float:
     return progress / RISE if progress < RISE else (1 - progress) / (1 - RISE)
 
 
+def cyclic(progress: float) -> float:
+    """Linearly up to 1 during the first half, then linearly down to 0 (Smith 2017)."""
+    return 2 * min(progress, 1 - progress)
+
+
 def piecewise(progress: float) -> float:
     """1, then 0.1 from half, then 0.01 from three quarters of training (Rice et al. 2020)."""
     return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
@@ -38,5 +43,6 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": cosine,
     "linear": linear,
     "one-cycle": one_cycle,
+    "cyclic": cyclic,
     "piecewise": piecewise,
 }

@@ -99,6 +99,21 @@ def test_the_fast_one_is_the_published_one_but_for_speed():
     assert fast["select"] == "auto"
 
 
+def test_the_single_step_one():
+    """cifar10-rn18-n-fgsm is de Jorge et al. 2022, and says that nobody has measured it here."""
+    config = settings("cifar10-rn18-n-fgsm")
+    attack = ATTACKS.build(config.inner)
+    assert (attack.noise, attack.rate, attack.clip, attack.steps) == (2, 1, False, 1)
+    assert (config.epochs, config.lr, config.weight_decay, config.schedule) == (
+        30,
+        0.2,
+        5e-4,
+        "cyclic",
+    )
+    assert config.inner_mode == "train"
+    assert "not measured here" in recipes()["cifar10-rn18-n-fgsm"]
+
+
 @pytest.mark.parametrize(
     ("typo", "meant"),
     [("cifar10-rn81", "cifar10-rn18"), ("digit-smoke", "digits-smoke"), ("MNIST", "mnist")],

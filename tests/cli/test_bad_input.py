@@ -93,6 +93,8 @@ BAD = [  # (command line, what the message must hold)
     ("attack ce --attack pgd:steps=5 --attack pgd:steps=5", "twice"),
     ("attack ce --attack pgd --attack pgd:steps=40", "twice"),
     ("attack ce --attack cross-entropy", "attack"),
+    ("attack ce --attack n-fgsm", "points leave the budget.*--inner n-fgsm.*pgd or apgd"),
+    ("attack ce --attack eot:attack=(n-fgsm)", "leaves the budget"),
     ("attack ce --threat linf:-1/255", "eps"),
     ("attack ce --threat linf:0.1,", "number"),
     ("attack ce --threat L7:1", "l2"),

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 SHORT = {
     "fgsm": "",
+    "fgsm-rs": "",
+    "n-fgsm": "",
     "pyautoattack": "version=apgd-ce",
     "apgd-t": "steps=4,targets=2",
     "pgd": "steps=4,restarts=2",

@@ -39,6 +39,11 @@ def build_entries(specs: Sequence[str], threats: Sequence[ThreatModel]) -> tuple
                     )
                 named.add(spec)
             require_whole(attack, spec)
+            if attack.leaves_ball:
+                raise UserError(
+                    f"attack {text}: its points leave the budget, so it is for training alone "
+                    f"(--inner {text}); attack with pgd or apgd"
+                )
             if norm not in attack.norms:
                 raise UserError(
                     f"attack {spec} does not work in {norm}; it knows "

@@ -11,6 +11,8 @@ import pytest
         ("apgd-t", 2),
         ("apgd:objective=dlr-targeted", 2),
         ("fgsm", 0),
+        ("fgsm-rs", 0),
+        ("n-fgsm", 0),
         ("apgd:steps=2", 0),
         ("pgd:steps=2,objective=kl-from-clean", 0),
     ],
@@ -29,3 +31,13 @@ def test_any_row_attack_can_be_inner(cli, tmp_path, inner, code):
     assert done.code == code, done.err
     assert (tmp_path / "models" / "m" / "model.safetensors").exists() == (code == 0)
     assert ("targeted" in done.err, done.err.count("\n")) == (code == 2, code // 2)
+
+
+@pytest.mark.parametrize("loss", ["mma", "trades"])
+def test_n_fgsm_is_for_losses_that_climb_cross_entropy(cli, tmp_path, loss):
+    """A loss that divides by the attack's budget, or climbs a divergence that is flat at the clean
+    input, refuses it in one line.
+    """
+    done = cli(f"train --model mlp --limit 60 --loss {loss} --inner n-fgsm --out", tmp_path)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "objective" in done.err
