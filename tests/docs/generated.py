@@ -15,6 +15,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -27,6 +28,9 @@ from robbench.core.options import explain_options
 from robbench.core.registry import Registry
 from robbench.guide import FOLDER
 from robbench.store import schema
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "papers"))
+import page as papers
 
 PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n)(.*?)(<!-- end -->\n)", re.DOTALL)
 
@@ -138,6 +142,9 @@ MAKE: dict[str, Callable[[str], str]] = {
     "recipes": lambda _: recipe_table(),
     "checks": lambda _: checks(),
 }
+MAKE["papers-linear"] = lambda _: papers.linear()
+for _sweep in papers.SHEETS:
+    MAKE[f"papers-{_sweep}"] = lambda _, sweep=_sweep: papers.part(sweep)
 for _name, _value in vars(schema).items():
     if isinstance(_value, pa.Schema):
         MAKE[f"schema-{_name.lower()}"] = lambda before, of=_value: columns(of, before)

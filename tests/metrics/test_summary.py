@@ -130,9 +130,7 @@ def test_cross_entropy_of_the_hardest_tenth_is_torchs(digits):
             model(digits.pixels(slice(0, len(digits)))), digits.labels, reduction="none"
         )
     [found] = [
-        m.value
-        for m in summarise(seen, "clean", "test")
-        if m.name == "cross_entropy_hardest_tenth"
+        m.value for m in summarise(seen, "clean", "test") if m.name == "cross_entropy_hardest_tenth"
     ]
     hardest = losses.topk(len(digits) // 10).values.mean().item()
     assert found == pytest.approx(hardest, rel=1e-5)

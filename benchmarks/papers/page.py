@@ -1,0 +1,125 @@
+"""Markdown of the page `papers` from the recorded results: a part for each sweep.
+
+    python tests/docs/generated.py
+
+writes it into robbench/guide/papers.md.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from claims import Claim, Verdict, judge, mean_text, values
+from tables import CLAIMS, SHEETS, Sheet
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+
+
+def part(sweep: str) -> str:
+    """The tables and verdicts of a sweep, and where they were measured."""
+    path = RESULTS / f"{sweep}.parquet"
+    if not path.exists():
+        return "Not measured yet.\n"
+    rows = pd.read_parquet(path)
+    rows["adversarial_ratio"] = 1 - rows.robust_accuracy
+    rows["train_passes"] = (rows.train_forward + rows.train_backward) / 1e6
+    parts = [_origin(sweep, rows), *(_sheet(sheet, rows) for sheet in SHEETS[sweep])]
+    if claims := CLAIMS.get(sweep):
+        parts.append(_claims(claims, rows))
+    return "\n".join(text for text in parts if text)
+
+
+def _origin(sweep: str, rows: pd.DataFrame) -> str:
+    """Recipe, samples, seeds, device, versions and commits."""
+    recipe = json.loads(rows.recipe.iloc[0])
+    seeds = rows.groupby("loss").train_seed.nunique()
+    least, most = seeds.min(), seeds.max()
+    trained = ", ".join(
+        f"{name} {recipe[name]}"
+        for name in ("model", "limit", "inner", "epochs", "eps_warmup")
+        if recipe.get(name)
+    )
+    commits = ", ".join(sorted({str(sha)[:7] for sha in rows.git_sha}))
+    return (
+        f"`robbench sweep benchmarks/papers/{sweep}.toml`: {trained}; "
+        f"{rows.n_samples.iloc[0]} samples, {least if least == most else f'{least} to {most}'} "
+        f"seeds, {rows.device_name.iloc[0]}, torch {rows.torch_version.iloc[0]}, "
+        f"commit {commits}.\n"
+    )
+
+
+def _sheet(sheet: Sheet, rows: pd.DataFrame) -> str:
+    for name, value in sheet.where.items():
+        rows = rows[rows[name] == value]
+    found = []
+    for loss in _losses(sheet.sweep):
+        seeds = [values(rows, loss, column.metric, column.where) for column in sheet.columns]
+        if any(seeds):
+            texts = [
+                mean_text(each, column.scale, column.digits)
+                for each, column in zip(seeds, sheet.columns, strict=True)
+            ]
+            found.append([f"`{loss}`", *texts])
+    if not found:
+        return ""
+    head = f"loss ({sheet.title})" if sheet.title else "loss"
+    return table([head, *(column.head for column in sheet.columns)], found)
+
+
+def _losses(sweep: str) -> list[str]:
+    """In the order of the sweep's file."""
+    losses: list[str] = tomllib.loads((HERE / f"{sweep}.toml").read_text())["grid"]["loss"]
+    return losses
+
+
+def _claims(claims: Sequence[Claim], rows: pd.DataFrame) -> str:
+    judged = [(claim, judge(claim, rows)) for claim in claims]
+    found = [
+        [claim.text, _difference(claim, verdict), str(verdict.seeds), verdict.word]
+        for claim, verdict in judged
+        if verdict.difference is not None
+    ]
+    return (
+        table(["claim", "measured difference (95 %)", "seeds", "verdict"], found) if found else ""
+    )
+
+
+def _difference(claim: Claim, verdict: Verdict) -> str:
+    estimate = verdict.difference
+    assert estimate is not None
+    share = (
+        claim.metric.partition(" ")[0] not in ("measures", "logs") or "near_zero" in claim.metric
+    )
+    scale, unit = (100, " points") if share else (1, "")
+    text = f"{scale * estimate.value:+.1f}{unit}"
+    if not math.isnan(estimate.low):
+        text = (
+            f"{scale * estimate.value:+.1f} "
+            f"({scale * estimate.low:+.1f} to {scale * estimate.high:+.1f}){unit}"
+        )
+    if verdict.stronger is not None:
+        text += f"; stronger attack {scale * verdict.stronger.value:+.1f}"
+    return text
+
+
+def linear() -> str:
+    """Margins over the SVM's by the common coordinate, of `linear.py`."""
+    rows = pd.read_parquet(RESULTS / "linear.parquet")
+    losses = list(dict.fromkeys(rows.loss))
+    found = [
+        [f"{common:g}", *(mean_text(values(part, loss, "over_svm", {}), 1, 2) for loss in losses)]
+        for common, part in rows.groupby("common")
+    ]
+    return table(["D", *(f"`{loss}`" for loss in losses)], found)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

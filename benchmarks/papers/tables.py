@@ -1,0 +1,219 @@
+"""What the page `papers` shows of each sweep: a column per figure, and the claims to judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from claims import Claim
+
+
+class Column(NamedTuple):
+    """A figure of each loss: a metric of the rows with some values, times a scale."""
+
+    head: str
+    metric: str
+    where: Mapping[str, str] = {}
+    scale: float = 100.0
+    digits: int = 1
+
+
+class Sheet(NamedTuple):
+    """A table of one sweep: `where` chooses its rows."""
+
+    title: str
+    sweep: str
+    columns: tuple[Column, ...]
+    where: Mapping[str, str] = {}
+
+
+CLEAN = Column("clean", "clean_accuracy")
+PGD20 = Column("PGD-20", "robust_accuracy_first")
+VERDICT = Column("AutoAttack", "robust_accuracy")
+AUDITED = Column("at least", "robust_accuracy_audited")
+_ATTACKED = (CLEAN, PGD20, VERDICT, AUDITED)
+
+
+def _measure(head: str, name: str, scale: float = 1.0, digits: int = 2) -> Column:
+    return Column(head, f"measures {name}", {}, scale, digits)
+
+
+def _log(head: str, name: str, digits: int = 2) -> Column:
+    return Column(head, f"logs {name}", {}, 1.0, digits)
+
+
+_MARGINS = (
+    _measure("worst margin, median", "logit_margin_median worst test"),
+    _measure("near zero %", "logit_margin_near_zero worst test", 100, 1),
+    _measure("gradient", "margin_gradient_l1 worst test", digits=1),
+    _measure("flips %", "flip_share clean test", 100, 1),
+)
+PLAIN = "foolbox:LinfPGD,options=(steps=50)"
+_ISCE = {
+    "plain PGD-50": PLAIN,
+    "PGD-50": "pgd:steps=50",
+    "on I-SCE": "pgd:steps=50,objective=soft-margin",
+    "on margin": "pgd:steps=50,objective=margin",
+    "Square": "square:steps=500",
+    "AutoAttack": "autoattack-lite",
+}
+_BUDGETS = ("0.5", "1", "2", "4", "8")
+_PAIRS = ("airplane,horse", "cat,dog", "automobile,truck")
+
+SHEETS: dict[str, tuple[Sheet, ...]] = {
+    "differential": tuple(
+        Sheet(
+            f"{pair}, {split}",
+            "differential",
+            (
+                CLEAN,
+                *(
+                    Column(f"{eps}/255", "adversarial_ratio", {"threat": f"linf:{eps}/255"})
+                    for eps in _BUDGETS
+                ),
+                _measure("rank", "numerical_rank clean train", digits=0),
+                _measure("effective rank", "effective_rank clean train", digits=1),
+            ),
+            {"data": f"cifar10[{pair}]", "split": split},
+        )
+        for pair in _PAIRS
+        for split in ("train", "test")
+    ),
+    "sovr": (Sheet("", "sovr", (*_ATTACKED, *_MARGINS)),),
+    "i-sce": tuple(
+        Sheet(
+            f"linf:{eps}",
+            "i-sce",
+            (
+                *([CLEAN] if eps == "0.1" else []),
+                *(
+                    Column(head, "robust_accuracy", {"attack": attack})
+                    for head, attack in _ISCE.items()
+                ),
+            ),
+            {"threat": f"linf:{eps}"},
+        )
+        for eps in ("0.1", "0.2", "0.3")
+    ),
+    "aalp": (
+        Sheet(
+            "",
+            "aalp",
+            (
+                *_ATTACKED,
+                _measure("features", "n_features_90 clean test", digits=1),
+                _measure("hardest tenth", "cross_entropy_hardest_tenth clean test"),
+                _log("leak", "leak"),
+                _log("unmasked", "leak_unmasked"),
+                _log("conflict", "conflict", 3),
+            ),
+        ),
+    ),
+    "losses-mnist": (
+        Sheet(
+            "",
+            "losses-mnist",
+            (
+                *_ATTACKED,
+                *_MARGINS[:2],
+                Column("queries", "queries", {}, 1.0, 0),
+                Column("passes", "train_passes", {}, 1.0, 1),
+            ),
+        ),
+    ),
+    "losses-mnist-clean": tuple(
+        Sheet(
+            f"linf:{eps}",
+            "losses-mnist-clean",
+            (*_ATTACKED, _measure("worst margin, median", "logit_margin_median worst test")),
+            {"threat": f"linf:{eps}"},
+        )
+        for eps in ("0.1", "0.3")
+    ),
+}
+
+_WEIGHTED = ("mart", "gairat", "mail-at", "ewat", "ewat:base=0", "mma")
+_WIDEST = {"threat": "linf:2/255"}
+
+CLAIMS: dict[str, tuple[Claim, ...]] = {
+    "differential": tuple(
+        Claim(
+            text=f"{form}: fewer adversarial examples than cross-entropy at 2/255, {pair}, {split}",
+            loss=loss,
+            than="cross-entropy",
+            metric="adversarial_ratio",
+            below=True,
+            where={"threat": "linf:2/255", "data": f"cifar10[{pair}]", "split": split},
+        )
+        for pair in _PAIRS
+        for loss, form in (("differential", "square"), ("differential:form=logistic", "logistic"))
+        for split in ("train", "test")
+    ),
+    "sovr": (
+        *(
+            Claim(
+                text=f"SOVR is more robust than {loss} under AutoAttack",
+                loss="sovr",
+                than=loss,
+            )
+            for loss in ("cross-entropy", *_WEIGHTED)
+        ),
+        Claim(
+            text="TSOVR is more robust than TRADES under AutoAttack", loss="tsovr", than="trades"
+        ),
+        *(
+            Claim(
+                text=f"{loss} is above adversarial training under PGD-20, and only there",
+                loss=loss,
+                than="cross-entropy",
+                metric="robust_accuracy_first",
+                stronger_metric="robust_accuracy",
+            )
+            for loss in _WEIGHTED
+        ),
+        Claim(
+            text="SOVR has fewer worst margins near zero than adversarial training",
+            loss="sovr",
+            than="cross-entropy",
+            metric="measures logit_margin_near_zero worst test",
+            below=True,
+        ),
+    ),
+    "i-sce": tuple(
+        Claim(
+            text=f"{loss} is more robust than cross-entropy under plain PGD-50 at {eps}",
+            loss=loss,
+            than="i-sce:s=0",
+            where={"attack": PLAIN, "threat": f"linf:{eps}"},
+            stronger={"attack": "autoattack-lite", "threat": f"linf:{eps}"},
+        )
+        for eps in ("0.1", "0.2", "0.3")
+        for loss in ("i-sce:s=1", "i-sce:s=20", "i-sce:s=100", "i-sce:s=200")
+    ),
+    "aalp": (
+        Claim(text="AALP is more robust than ALP", loss="aalp", than="alp"),
+        Claim(text="guided dropout alone is", loss="aalp:adaptive_weights=false", than="alp"),
+        Claim(text="weights alone are", loss="aalp:guided_dropout=false", than="alp"),
+        Claim(
+            text="AALP needs fewer features for 90 % of a logit than ALP",
+            loss="aalp",
+            than="alp",
+            metric="measures n_features_90 clean test",
+            below=True,
+        ),
+        Claim(
+            text="AALP has a lower cross-entropy of the hardest tenth than ALP",
+            loss="aalp",
+            than="alp",
+            metric="measures cross_entropy_hardest_tenth clean test",
+            below=True,
+        ),
+        Claim(
+            text="ALP needs fewer features than adversarial training",
+            loss="alp",
+            than="cross-entropy",
+            metric="measures n_features_90 clean test",
+            below=True,
+        ),
+    ),
+}
