@@ -164,7 +164,7 @@ class FAB(Attack[State]):
         )
         x = made_where(
             move,
-            lambda rows: self._moved(s.x[rows], gap[rows], gradient[rows], p.take(rows)),
+            lambda rows: self.moved(s.x[rows], gap[rows], gradient[rows], p.take(rows)),
             otherwise=x,
         )
         return State(x=x, moves=s.moves + move, fresh=move, crossed=s.crossed | (s.fresh & hit))
@@ -194,7 +194,7 @@ class FAB(Attack[State]):
         rows = torch.arange(len(x), device=x.device)
         return found.gap[rows, near], found.normal[rows, near], found.hit
 
-    def _moved(self, x: Tensor, gap: Tensor, gradient: Tensor, p: Problem) -> Tensor:
+    def moved(self, x: Tensor, gap: Tensor, gradient: Tensor, p: Problem) -> Tensor:
         """One iteration of algorithm 1, from x and the boundary <gradient, d> = gap around it."""
         points, w = torch.stack([x, p.x0]).flatten(2), gradient.flatten(1)
         gaps = torch.stack([gap, gap + (w * (points[0] - points[1])).sum(1)])

@@ -65,6 +65,7 @@ _LOSSES = {
     "cow": ("arow:CoW", "TRADES weighted by the clean error, Yang et al. 2023"),
     "rpat": ("rpat:RPAT", "logits that change evenly towards the attack, Wang et al. 2025"),
     "mma": ("mma:MMA", "attacks each sample just as far as the boundary, Ding et al. 2020"),
+    "dyart": ("dyart:DyART", "cross-entropy + distances to the boundary, Xu et al. 2023"),
     "mmc": ("mmc:MMC", "squared distance to fixed Max-Mahalanobis centres, Pang et al. 2020"),
     "mmlda": ("mmc:MMLDA", "softmax cross-entropy on distances to those centres, Pang et al. 2018"),
     "l-gm": ("l_gm:LGM", "large-margin Gaussian mixture with learned means, Wan et al. 2018"),

@@ -34,6 +34,22 @@ class Perturbed(Protocol):
         """Length of the inner attack."""
 
 
+class Boundary(Protocol):
+    """The nearest points found beyond the boundary where a margin is zero."""
+
+    @property
+    def x(self) -> Tensor:
+        """[B,*] the points, without gradient; the inputs where none was found."""
+
+    @property
+    def distance(self) -> Tensor:
+        """[B] in the recipe's norm: 0 where the input is beyond, inf where none was found."""
+
+    @property
+    def slope(self) -> Tensor:
+        """[B] dual norm of the margin's gradient at the points."""
+
+
 class Step(Protocol):
     """One training batch. Outputs are in training mode, with gradient, lazy and memoised.
 
@@ -83,6 +99,12 @@ class Step(Protocol):
         call.
         """
 
+    def boundary(self, margins: Callable[[Tensor, Tensor], Tensor]) -> Boundary:
+        """Go from x to where `margins`, [B] of logits [B,K] and labels [B], is zero, once per call.
+
+        By the moves of the recipe's inner attack, which has to be FAB, and in its mode.
+        """
+
     def at(self, x: Tensor) -> Output:
         """Logits and features at any points."""
 
@@ -113,6 +135,7 @@ class Loss(ABC):
     plain: True when it trains without an inner attack, whatever the recipe says.
     climbs: the objective that its inner attack climbs; None: the attack's own. A loss that hands
         `adversary` an object has the name it resembles: the inner attack must know it.
+    nearest: True when it calls `step.boundary`, for which its inner attack has to be FAB.
     fits_head: True when the trainer calls `fit_head` after every epoch.
     """
 
@@ -120,6 +143,7 @@ class Loss(ABC):
     stateful: ClassVar[bool] = False
     plain: ClassVar[bool] = False
     climbs: ClassVar[str | None] = None
+    nearest: ClassVar[bool] = False
     fits_head: ClassVar[bool] = False
 
     @property

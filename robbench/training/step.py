@@ -9,13 +9,16 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from robbench.attacks.fab import FAB
 from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
+from robbench.core.gradients import column_gradients
 from robbench.core.spec import option_names
 from robbench.engine.lockstep import Adversarial, lockstep
 from robbench.models.base import Classifier, Output
 from robbench.objectives import ANCHORED, RowObjective
 from robbench.threat.problem import Problem
+from robbench.training.boundary import Boundary, to_boundary
 from robbench.training.forward import Forward
 from robbench.training.inner import Inner
 from robbench.training.notes import Notes
@@ -140,6 +143,27 @@ class TrainStep:
                 return found
             known[objective] = found
         return known[objective]
+
+    def boundary(self, margins: Callable[[Tensor, Tensor], Tensor]) -> Boundary:
+        """Where FAB's moves take x: the nearest point found with negative `margins`."""
+        if self.inner is None or not isinstance(self.inner.attack, FAB):
+            raise NoInnerAttackError(
+                "this loss calls step.boundary() and the inner attack is not FAB: "
+                "give --inner fab:iterations=20, or the class "
+                '`inner: ClassVar[str | None] = "fab:iterations=20"`'
+            )
+        p = self._problem(False, self.inner, self.x.new_full((len(self.x),), torch.inf))
+
+        def ask(x: Tensor) -> tuple[Tensor, Tensor]:
+            leaf = x.detach().requires_grad_()
+            self.n_forward += len(x)
+            self.n_backward += len(x)
+            with torch.enable_grad():
+                value = margins(self.forward(leaf), self.y)
+                return value.detach(), column_gradients(value[:, None], leaf)[:, 0]
+
+        with frozen(self.model, training=self._training, thorough=False):
+            return to_boundary(self.inner.attack, ask, p)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
         """`make()` at the first call in this batch, its result at later ones, also in `again`."""

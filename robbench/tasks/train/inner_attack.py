@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from robbench.attacks.base import AnyRowAttack, Attack, require_whole
+from robbench.attacks.fab import FAB
 from robbench.catalogue.builtins import ATTACKS
 from robbench.catalogue.cascades import cascades
 from robbench.core.errors import UserError
@@ -42,11 +43,11 @@ def build_inner(text: str, config: TrainConfig, loss: Loss, threat: ThreatModel)
             f"--threat {threat.text} leaves the inner attack no budget; "
             "--inner none trains on clean inputs"
         )
-    attack = _attack(text, threat.norm_name, loss.climbs)
+    attack = _attack(text, threat.norm_name, loss)
     return Inner(attack, threat, config.inner_mode, config.eps_warmup, config.inner_beyond)
 
 
-def _attack(text: str, norm: str, climbs: str | None) -> AnyRowAttack:
+def _attack(text: str, norm: str, loss: Loss) -> AnyRowAttack:
     def refused(why: str) -> UserError:
         return UserError(f"--inner {text}: {why}")
 
@@ -58,7 +59,9 @@ def _attack(text: str, norm: str, climbs: str | None) -> AnyRowAttack:
             "a backend cannot run inside training; use fgsm, pgd or another attack of ours"
         )
     require_whole(attack, text)
-    if attack.goal != "fixed-eps":
+    if loss.nearest and not isinstance(attack, FAB):
+        raise refused("this loss goes to the nearest boundary; use fab, as in fab:iterations=20")
+    if attack.goal != "fixed-eps" and not loss.nearest:
         raise refused(
             "it looks for the smallest perturbation, not inside a budget; use pgd or apgd"
         )
@@ -68,6 +71,7 @@ def _attack(text: str, norm: str, climbs: str | None) -> AnyRowAttack:
         raise refused("a targeted attack cannot run inside training; choose another objective")
     if attack.variants(2) > 1:
         raise refused("training makes one run per step; leave out restarts")
+    climbs = loss.climbs
     if climbs is not None:
         if getattr(attack, "init", None) == "clean" and climbs == "kl-from-clean":
             raise refused(

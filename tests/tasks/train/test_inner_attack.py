@@ -41,3 +41,22 @@ def test_n_fgsm_is_for_losses_that_climb_cross_entropy(cli, tmp_path, loss):
     done = cli(f"train --model mlp --limit 60 --loss {loss} --inner n-fgsm --out", tmp_path)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "objective" in done.err
+
+
+@pytest.mark.parametrize(
+    ("loss", "inner", "words"),
+    [
+        ("dyart", "pgd:steps=2", "goes to the nearest boundary; use fab"),
+        ("dyart", "ddn", "goes to the nearest boundary; use fab"),
+        ("dyart", "fab:restarts=2", "leave out restarts"),
+        ("dyart", "none", "needs an inner attack"),
+        ("cross-entropy", "fab", "it looks for the smallest perturbation"),
+    ],
+)
+def test_the_nearest_boundary_is_for_losses_that_go_there(cli, tmp_path, loss, inner, words):
+    """Such a loss takes FAB alone, and no other loss takes it; nothing is written."""
+    done = cli("train --data digits --loss", loss, "--inner", inner, "--out", tmp_path / "S")
+    assert done.code == 2
+    assert words in done.err
+    assert done.err.count("\n") == 1
+    assert not (tmp_path / "S").exists()
