@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robbench.core import keyed
 from robbench.core.errors import UserError
 from robbench.data.base import Split
+from robbench.data.idbh import ERASED, idbh
 
-AUGMENTATIONS = ("none", "crop", "flip", "crop-flip", "crop-flip-cutout")
+AUGMENTATIONS = ("none", "crop", "flip", "crop-flip", "crop-flip-cutout", *ERASED)
 
 
 class DeviceLoader:
@@ -23,10 +25,10 @@ class DeviceLoader:
     `augment` is one of none, crop (a random shift within zero padding of 4 pixels, 2 where the
     shorter side is under 20), flip (horizontal, every second image on average), crop-flip (the
     usual CIFAR recipe) and crop-flip-cutout (a zero square of half the shorter side besides, also
-    over the border: DeVries and Taylor 2017, arXiv:1708.04552). Order and augmentation are
-    functions of (seed, epoch) and of the sample's position alone, drawn on the CPU: a resumed run,
-    another batch size or another device sees the same images. A lone last sample joins the batch
-    before it. Raises UserError when an argument does not fit the split.
+    over the border: DeVries and Taylor 2017, arXiv:1708.04552), idbh-weak and idbh-strong
+    (`idbh.py`). Order and augmentation are functions of (seed, epoch) and of the sample's position,
+    in idbh its id: a resumed run, another batch size or another device sees the same images. A lone
+    last sample joins the batch before it. Raises UserError when an argument does not fit the split.
     """
 
     def __init__(
@@ -43,6 +45,11 @@ class DeviceLoader:
             raise UserError(
                 f"augmentation '{augment}' needs images; {split.name} has shape "
                 f"{tuple(split.images.shape[1:])}"
+            )
+        if augment in ERASED and split.images.shape[1] not in (1, 3):
+            raise UserError(
+                f"augmentation '{augment}' needs grey or RGB images; those of {split.name} have "
+                f"{split.images.shape[1]} channels"
             )
         if batch_size < 1:
             raise UserError(f"batch size {batch_size} should be at least 1")
@@ -62,19 +69,30 @@ class DeviceLoader:
 
         `index` is the position in the split.
         """
-        split, generator = self.split, seeded_generator(self.seed, "epoch", epoch)
-        count, device = len(split), split.images.device
-        order = torch.randperm(count, generator=generator).to(device)
-        padding = self._padding()
+        generator, sizes = seeded_generator(self.seed, "epoch", epoch), self._sizes()
+        order = torch.randperm(len(self.split), generator=generator).to(self.split.images.device)
+        yield from self.batches(torch.split(order, sizes), epoch, generator)
+
+    def batches(
+        self, positions: Sequence[Tensor], epoch: int, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The samples at some positions, each [n], augmented as in this epoch.
+
+        `generator` decides shifts, flips and cutouts.
+        """
+        split = self.split
+        count, device, padding = len(split), split.images.device, self._padding()
         # Drawn for every sample whatever the augmentation, so that shuffling does not depend on it.
         shift = torch.randint(2 * padding + 1, (count, 2), generator=generator).to(device)
         flip = (torch.rand(count, generator=generator) < 0.5).to(device) & ("flip" in self.augment)
         centre = torch.rand(count, 2, generator=generator).to(device)
-        sizes = self._sizes()
-        batches = torch.split(order[: sum(sizes)], sizes)
-        for index, following in zip_longest(batches, batches[1:], fillvalue=order[:0]):
+        keys = keyed.fold(keyed.fold(split.ids, self.seed), epoch)
+        nothing = torch.zeros(0, dtype=torch.int64, device=device)
+        for index, following in zip_longest(positions, positions[1:], fillvalue=nothing):
             if self.augment == "none":
                 x = split.pixels(index)
+            elif self.augment in ERASED:
+                x = idbh(split.pixels(index), keys[index], ERASED[self.augment])
             else:
                 moved = crop_and_flip(split.images[index], shift[index], flip[index], padding)
                 x = moved if moved.is_floating_point() else moved.to(torch.float32) / split.scale

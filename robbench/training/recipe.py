@@ -31,7 +31,9 @@ class Recipe:
     ] = 0.0
     clip: Annotated[Number, Field(ge=0, description="largest norm of the gradient, 0 = any")] = 0.0
     augment: Annotated[
-        Literal["none", "crop", "flip", "crop-flip", "crop-flip-cutout"],
+        Literal[
+            "none", "crop", "flip", "crop-flip", "crop-flip-cutout", "idbh-weak", "idbh-strong"
+        ],
         Field(description="of the training images"),
     ] = "none"
     mixup: Annotated[
