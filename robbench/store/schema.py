@@ -173,14 +173,16 @@ EPOCHS = _schema(
     int32: epoch
     f64: learning_rate train_loss
     f64: clean_accuracy? robust_accuracy? clean_margin? adv_margin?
+    int32: predicted_classes?
     f64: seconds
     int64: n_forward n_backward
     bool: selected
     text: logs?
     """,
 )
-"""One row per epoch. Accuracies and margins are those of the validation samples, null in an
-epoch that was not validated; logs is JSON, the means of what the loss noted."""
+"""One row per epoch. Accuracies, margins and how many classes are predicted are those of the
+validation samples, null in an epoch that was not validated; logs is JSON, the means of what the
+loss noted."""
 
 MEASURES = _schema(
     "measures",

@@ -17,12 +17,16 @@ VALIDATION_ATTACK = PGD(steps=10)
 
 
 class Validation(NamedTuple):
-    """Accuracies in [0,1] and mean logit margins, clean and under a short PGD."""
+    """Accuracies in [0,1] and mean logit margins, clean and under a short PGD.
+
+    predicted_classes: how many different ones the model predicts of the clean inputs.
+    """
 
     clean_accuracy: float
     robust_accuracy: float
     clean_margin: float
     adv_margin: float
+    predicted_classes: int | None = None
 
 
 def validate(model: Classifier, split: Split, threat: ThreatModel, seed: int) -> Validation:
@@ -39,4 +43,5 @@ def validate(model: Classifier, split: Split, threat: ThreatModel, seed: int) ->
         [v.clean_margin for v in verdicts],
         [v.adv_margin for v in verdicts],
     )
-    return Validation(*(sum(column) / len(verdicts) for column in columns))
+    clean, robust, margin, worst = (sum(column) / len(verdicts) for column in columns)
+    return Validation(clean, robust, margin, worst, len({v.clean_pred for v in verdicts}))

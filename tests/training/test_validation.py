@@ -44,6 +44,7 @@ def test_validation_numbers_are_counted_by_hand(split, validation, threat, recip
         sum(v.adv_margin for v in verdicts) / len(verdicts), abs=1e-5
     )
     assert row["adv_margin"] < row["clean_margin"]
+    assert row["predicted_classes"] == len(set(logits.argmax(1).tolist())) > 1
     assert (
         row["clean_accuracy"] > row["robust_accuracy"]
     )  # the attack of validation does find something here
@@ -59,6 +60,18 @@ def test_validation_leaves_the_model_training(split, validation, threat, recipe,
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
 
 
+def test_a_constant_prediction_is_of_one_class(split, validation, threat, recipe, norm_model):
+    """Whatever it sees; its accuracy, clean and robust, is the share of that class."""
+    model = norm_model()
+    for weight in model.parameters():
+        torch.nn.init.zeros_(weight)
+    trainer = Trainer(model, CrossEntropy(), split, validation, recipe(), inner=None, threat=threat)
+    found = trainer.validate()
+    assert found.predicted_classes == 1
+    share = float((validation.labels == 0).float().mean())
+    assert found.clean_accuracy == found.robust_accuracy == pytest.approx(share)
+
+
 def test_no_validation_samples_give_nan(split, threat, recipe, plain_model):
     """Without validation samples nothing is measured: NaN, not zero."""
     empty = split.take(torch.arange(0))
@@ -69,3 +82,4 @@ def test_no_validation_samples_give_nan(split, threat, recipe, plain_model):
         math.isnan(row[name])
         for name in ("clean_accuracy", "robust_accuracy", "clean_margin", "adv_margin")
     )
+    assert row["predicted_classes"] is None

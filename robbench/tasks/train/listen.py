@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from robbench.analysis.overfitting import catastrophic_overfitting
+from robbench.analysis.stalled import stalled
 from robbench.reports.terminal.training import training_line
 from robbench.tasks.listener import Bar, Listener
 from robbench.tasks.signals import stop_flag
@@ -40,7 +41,9 @@ class BarWatcher:
         self.title = f"train {plan.name}"
         self.timer = StepTimer(plan)
         self.inner_steps = plan.inner.attack.steps if plan.inner else 0
-        self.sound = True  # no epoch so far has overfitted
+        self.warmup = plan.config.eps_warmup
+        self.steps = 0
+        self.sound = True  # no epoch so far has overfitted or stalled
         self.last = ""  # accuracies of the last epoch
         self.drawn = 0.0
         self.began = time.monotonic()
@@ -50,6 +53,7 @@ class BarWatcher:
             self.listener.say(note)
 
     def batch(self, progress: Any) -> None:
+        self.steps += 1
         if forecast := self.timer.step(progress):
             self.listener.say(f"{self.title}: {training_line(forecast)}")
         now = time.monotonic()
@@ -69,7 +73,10 @@ class BarWatcher:
         self.listener.detail(
             f"epoch {row['epoch']}: loss {row['train_loss']:.4f}{self.last}, {row['seconds']:.1f} s"
         )
-        if self.sound and (found := catastrophic_overfitting(row, self.inner_steps)):
+        found = catastrophic_overfitting(row, self.inner_steps) or stalled(
+            row, self.steps, self.warmup
+        )
+        if self.sound and found:
             self.sound = False
             self.listener.say(found)
 

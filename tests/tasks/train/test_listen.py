@@ -42,7 +42,7 @@ def _watcher(heard: Heard, epochs: int, inner_steps: int = 10) -> BarWatcher:
     plan: Any = SimpleNamespace(
         name="m",
         device=torch.device("cpu"),
-        config=SimpleNamespace(epochs=epochs, batch_size=100),
+        config=SimpleNamespace(epochs=epochs, batch_size=100, eps_warmup=0.0),
         inner=SimpleNamespace(attack=SimpleNamespace(steps=inner_steps)),
     )
     return BarWatcher(heard, heard, plan)
@@ -100,6 +100,20 @@ def test_a_resumed_training_says_from_where() -> None:
     watcher.waits("another process trains it")
     assert heard.resumed == [0.75]
     assert heard.said == ["one", "two", "going on after epoch 6", "another process trains it"]
+
+
+def test_a_constant_prediction_is_said_once_and_in_time() -> None:
+    """Not in the first steps, when nothing is learned yet; with what to do."""
+    heard = Heard()
+    watcher = _watcher(heard, 4)
+    constant = {"clean_accuracy": 0.1, "robust_accuracy": 0.1, "predicted_classes": 1}
+    for n in (1, 2, 3, 4):
+        for _ in range(60):
+            watcher.batch(_batch(n - 1, 100))
+        watcher.epoch({**_epoch(n), **constant, "logs": '{"adversarial_accuracy": 0.11}'})
+    (said,) = [text for text in heard.said if "stalled" in text]
+    assert said.startswith("epoch 2: ")
+    assert "eps_warmup=0.5" in said
 
 
 @pytest.mark.parametrize(("inner_steps", "times"), [(1, 1), (10, 0)])
