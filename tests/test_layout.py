@@ -24,6 +24,7 @@ ELSEWHERE = {
     "tasks/measure/observer.py": "the whole command: tests/cli/test_measure.py",
     "tasks/measure/run.py": "the whole command: tests/cli/test_measure.py",
     "tasks/train/config.py": "settings only: tests/core/test_config.py",
+    "tasks/train/saved.py": "models to start from, and teachers: tests/tasks/train",
     "testing/losses.py": "the suite itself: tests/conformance",
     "testing/steps.py": "the suite itself: tests/conformance",
     "threat/norm.py": "what every norm has to do: tests/threat/test_norms.py",

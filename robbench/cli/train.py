@@ -69,6 +69,16 @@ From = Annotated[
         "its architecture and data are the default then.",
     ),
 ]
+Teacher = Annotated[
+    str | None,
+    option(
+        "--teacher",
+        panel=WHAT,
+        metavar="NAME|PATH|average",
+        help="What losses such as hat or adr learn from: a trained model, or the running average "
+        "of the weights (--set average=ema).",
+    ),
+]
 Name = Annotated[
     str | None, option("--name", panel=o.PLACE, help="Name of the model (default: the loss).")
 ]
@@ -93,6 +103,7 @@ def train(
     data: Data = None,
     model: Model = None,
     from_model: From = None,
+    teacher: Teacher = None,
     inner: Inner = None,
     threat: Threat = None,
     name: Name = None,
@@ -130,6 +141,7 @@ def train(
         "data": data,
         "model": model,
         "from_model": from_model,
+        "teacher": teacher,
         "inner": inner,
         "threat": threat,
         "epochs": epochs,

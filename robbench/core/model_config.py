@@ -68,7 +68,7 @@ class _Provenance(_Open):
     env: dict[str, str] | None = None
 
 
-class _StartedFrom(_Open):
+class _BuiltOn(_Open):
     folder: str | None = None
 
 
@@ -78,7 +78,8 @@ class Described(_Open):
     classes: list[str] | None = None
     provenance: _Provenance | None = None
     code: dict[str, str | None] | None = None
-    start: _StartedFrom | None = None
+    start: _BuiltOn | None = None
+    teacher: _BuiltOn | None = None
 
 
 class Listed(_Open):
@@ -88,7 +89,7 @@ class Listed(_Open):
     provenance: _Provenance | None = None
 
 
-class _Start(_Open):
+class _Counted(_Open):
     hash: str
 
 
@@ -105,7 +106,8 @@ class Trained(Rebuilt):
     samples: str | None = None
     code: dict[str, str | None] | None = None
     built: str | None = None
-    start: _Start | None = None
+    start: _Counted | None = None
+    teacher: _Counted | None = None
 
     @model_validator(mode="after")
     def _chosen(self) -> Self:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, Final, Protocol, TypeVar
 
 from torch import Tensor, nn
 
@@ -16,6 +16,8 @@ from robbench.models.base import Classifier, Output
 from robbench.objectives import RowObjective
 
 T = TypeVar("T")
+AVERAGE: Final = "average"
+"""The teacher that is the running average of the weights in training."""
 
 
 class Perturbed(Protocol):
@@ -111,6 +113,12 @@ class Step(Protocol):
     def peek(self, x: Tensor) -> Tensor:
         """Logits [B,K] at any points without gradient, in the mode of the inner attack."""
 
+    def teacher(self, x: Tensor) -> Tensor:
+        """The teacher's logits [B,K] at any points: without gradient, in evaluation mode.
+
+        Asking again for the same tensor costs nothing.
+        """
+
     def once(self, name: str, make: Callable[[], T]) -> T:
         """`make()` at the first call in this batch, the same result at later calls.
 
@@ -145,6 +153,14 @@ class Loss(ABC):
     climbs: ClassVar[str | None] = None
     nearest: ClassVar[bool] = False
     fits_head: ClassVar[bool] = False
+
+    @property
+    def teacher(self) -> str | None:
+        """The teacher that `step.teacher` asks, when the recipe names none.
+
+        AVERAGE: the running average of the weights; "": the recipe has to name one; None: none.
+        """
+        return None
 
     @property
     def batch_coupled(self) -> bool:

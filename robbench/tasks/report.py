@@ -146,27 +146,26 @@ def _training(folder: Path, config: dict[str, Any]) -> Training:
     return Training(
         read_epochs(epochs) if epochs.is_file() else [],
         recorded_command(config.get("provenance") or {}),
-        _starts(config),
+        _before(config),
         {part: code for part, code in (config.get("code") or {}).items() if code},
     )
 
 
-def _starts(config: dict[str, Any]) -> list[Command]:
-    """The commands of the models whose weights this one began with, the first one first.
+def _before(config: dict[str, Any], seen: frozenset[str] = frozenset()) -> list[Command]:
+    """The commands of the models that this one began with or learnt from, the first one first.
 
-    As far back as their folders are still there.
+    As far back as their folders are still there. `seen`: those that led here.
     """
     commands: list[Command] = []
-    seen: set[str] = set()
-    while (folder := (config.get("start") or {}).get("folder")) and folder not in seen:
-        seen.add(folder)
-        path = Path(folder) / "config.json"
-        if not path.is_file():
-            break
-        config = read_config(path, Described)
-        if command := recorded_command(config.get("provenance") or {}):
-            commands.insert(0, command)
-    return commands
+    for role in ("start", "teacher"):
+        folder = (config.get(role) or {}).get("folder")
+        if not folder or folder in seen or not (path := Path(folder) / "config.json").is_file():
+            continue
+        found = read_config(path, Described)
+        commands += _before(found, seen | {folder})
+        if command := recorded_command(found.get("provenance") or {}):
+            commands.append(command)
+    return [command for n, command in enumerate(commands) if command not in commands[:n]]
 
 
 def _digests(paths: Sequence[Path]) -> dict[str, str]:

@@ -14,8 +14,9 @@ from robbench.models.base import Classifier
 from robbench.testing.rules import Require, check_spec, rules_of
 from robbench.testing.toys import SHAPE, toy_model, toy_split
 from robbench.threat.model import parse_threat
+from robbench.training.forward import Forward
 from robbench.training.inner import Inner
-from robbench.training.step import NoInnerAttackError, TrainStep
+from robbench.training.step import NoInnerAttackError, NoTeacherError, TrainStep
 
 
 def check_loss(given: str | Loss | type[Loss], classes: int = 4) -> None:
@@ -33,12 +34,13 @@ def check_loss(given: str | Loss | type[Loss], classes: int = 4) -> None:
     loss.check(info)
     # In evaluation mode, without dropout, a second pass can be compared.
     model = loss.prepare(toy_model(classes), info).eval()
+    teacher = None if loss.teacher is None else Forward(toy_model(classes, seed=1))
     attack = ATTACKS.build(loss.inner or "pgd:steps=3")
     assert isinstance(attack, Attack)
     inner = Inner(attack, parse_threat("linf:0.05")[0])
-    if loss.inner is None:
-        _require_no_adversary(loss, _step(model, split, None), require)
-    step = _step(model, split, inner)
+    needed = None if loss.inner is None else inner
+    _require_declared(loss, _step(model, split, needed, teacher), require)
+    step = _step(model, split, inner, teacher)
     values = loss(step)
     require(isinstance(values, Tensor), f"its value must be a tensor, not {type(values).__name__}")
     shape = tuple(values.shape)
@@ -53,20 +55,20 @@ def check_loss(given: str | Loss | type[Loss], classes: int = 4) -> None:
     require(reached, "its gradient must reach the weights")
     if not loss.batch_coupled:
         order = torch.arange(len(split)).flip(0)
-        moved = loss(_step(model, split.take(order), inner))
+        moved = loss(_step(model, split.take(order), inner, teacher))
         same = torch.allclose(moved, values[order], atol=1e-6)
         require(same, "a sample's value must not depend on its place")
-        part = loss(_step(model, split.take(torch.arange(8)), inner))
+        part = loss(_step(model, split.take(torch.arange(8)), inner, teacher))
         same = torch.allclose(part, values[:8], atol=1e-6)
         require(same, "it depends on the batch: set batch_coupled = True")
     _check_fit(loss, model, split)
 
 
-def _require_no_adversary(loss: Loss, step: TrainStep, require: Require) -> None:
-    """A loss that names no inner attack has to do without one."""
+def _require_declared(loss: Loss, step: TrainStep, require: Require) -> None:
+    """A loss that names no inner attack has to do without one, and without a teacher likewise."""
     try:
         loss(step)
-    except NoInnerAttackError as error:
+    except (NoInnerAttackError, NoTeacherError) as error:
         require(False, str(error))
 
 
@@ -80,7 +82,9 @@ def _check_fit(loss: Loss, model: Classifier, split: Split) -> None:
     rules_of(type(loss).__name__)(finite, "fit_head must leave finite values")
 
 
-def _step(model: Classifier, split: Split, inner: Inner | None) -> TrainStep:
+def _step(
+    model: Classifier, split: Split, inner: Inner | None, teacher: Forward | None
+) -> TrainStep:
     index = torch.arange(len(split))
     return TrainStep(
         model,
@@ -91,4 +95,5 @@ def _step(model: Classifier, split: Split, inner: Inner | None) -> TrainStep:
         inner=inner,
         epoch=0,
         progress=0.5,
+        teacher=teacher,
     )

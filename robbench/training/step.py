@@ -30,6 +30,10 @@ class NoInnerAttackError(UserError):
     """A loss asked for an adversary, and neither it nor the recipe names an inner attack."""
 
 
+class NoTeacherError(UserError):
+    """A loss asked for a teacher, and does not say that it needs one."""
+
+
 class TrainStep:
     """One batch in training: outputs and adversaries made once, on demand. Counts passes by row."""
 
@@ -46,6 +50,7 @@ class TrainStep:
         progress: float,
         notes: Notes | None = None,
         forward: Forward | None = None,
+        teacher: Forward | None = None,
     ) -> None:
         self.model = model
         self.x = x
@@ -57,12 +62,14 @@ class TrainStep:
         self.progress = progress
         self.notes = notes or Notes(int(index.max()) + 1 if len(index) else 0, x.device)
         self.forward = forward or Forward(model)
+        self.asks = teacher
         self.n_forward = 0
         self.n_backward = 0
         self._adversaries: dict[str | RowObjective | None, Adversarial] = {}
         self._anchored: dict[str | RowObjective | None, Adversarial] = {}  # whatever the labels
         self._once: dict[str, Any] = {}
         self._outputs: dict[int, tuple[Tensor, Output]] = {}
+        self._taught: dict[int, tuple[Tensor, Tensor]] = {}
         self._memories: dict[str, Tensor] = {}
 
     @property
@@ -97,6 +104,20 @@ class TrainStep:
         self.n_forward += len(x)
         with frozen(self.model, training=self._training, thorough=False), torch.no_grad():
             return self.forward(x)
+
+    def teacher(self, x: Tensor) -> Tensor:
+        """The teacher's logits at any points; asking again for the same tensor costs nothing."""
+        if self.asks is None:
+            raise NoTeacherError(
+                "this loss calls step.teacher() and there is no teacher: let its property teacher "
+                'return "average", or "" for a trained model that --teacher names'
+            )
+        known = self._taught.get(id(x))
+        if known is None or known[0] is not x:
+            self.n_forward += len(x)
+            with frozen(self.asks.model, thorough=False), torch.no_grad():
+                known = self._taught[id(x)] = (x, self.asks(x))
+        return known[1]
 
     def adversary(
         self,
@@ -178,6 +199,7 @@ class TrainStep:
         """
         other = self._like(y, self.notes)
         other._outputs = self._outputs
+        other._taught = self._taught
         other._memories = self._memories
         other._anchored = self._anchored
         return other
@@ -191,6 +213,7 @@ class TrainStep:
         other._adversaries = self._adversaries
         other._anchored = self._anchored
         other._once = self._once
+        other._taught = self._taught
         other._outputs = beside._outputs if beside else {}
         return other
 
@@ -228,6 +251,7 @@ class TrainStep:
             progress=self.progress,
             notes=notes,
             forward=self.forward,
+            teacher=self.asks,
         )
 
     @property

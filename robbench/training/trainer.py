@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from robbench.core import keyed
 from robbench.core.spec import finite
 from robbench.data.base import Split
 from robbench.data.loader import DeviceLoader, seeded_generator
-from robbench.losses.base import Loss
+from robbench.losses.base import AVERAGE, Loss
 from robbench.models.base import Classifier
 from robbench.threat.model import ThreatModel
 from robbench.training.averaging import Average
@@ -59,6 +59,7 @@ class Trainer:
         *,
         inner: Inner | None,
         threat: ThreatModel,
+        teacher: Classifier | Literal["average"] | None = None,
     ) -> None:
         self.model = model
         self.loss = loss
@@ -67,6 +68,7 @@ class Trainer:
         self.recipe = recipe
         self.inner = None if inner is None else replace(inner, free=train.free)
         self.threat = threat
+        self.teacher = teacher
         self.epoch = 0
         self.world = World()
         self.loader = DeviceLoader(
@@ -157,13 +159,24 @@ class Trainer:
             progress=progress,
             notes=self.notes,
             forward=self.forward,
+            teacher=self._teacher(),
         )
         if mixed is None:
             return [(1.0, step)]
         return [(mixed.share, step), (1 - mixed.share, step.relabelled(mixed.other[mine]))]
 
+    def _teacher(self) -> Forward | None:
+        if self.teacher is None:
+            return None
+        return Forward(
+            self.averaged_model if self.teacher == AVERAGE else self.teacher,
+            precision=self.recipe.precision,
+            channels_last=self.recipe.channels_last,
+        )
+
     def _end_epoch(self) -> None:
         self.notes.share(self.world)
         self.world.same_buffers(self.model)
         self.average.after_epoch((self.epoch + 1) / self.recipe.epochs)
+        self.world.same_buffers(self.averaged_model)  # as after a resume: the first one's are kept
         fit_head(self.loss, self.averaged_model, self.train)

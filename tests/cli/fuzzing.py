@@ -87,7 +87,7 @@ GOOD = {
     "sql": ["SELECT * FROM runs", "SELECT count(*) FROM samples"], "html": ["page.html"],
     "kind": ["attacks", "curves", "cost"], "figure": ["f.svg"], "width": ["3"],
     "name": ["apgd", "new"], "tag": ["nightly", "a=b"], "pivot": ["threat"],
-    "action": ["set", "show"], "recipe": ["digits-smoke"],
+    "action": ["set", "show"], "recipe": ["digits-smoke"], "teacher": ["ce", "average"],
     "train_samples": ["9"], "precision": ["fp32", "bf16", "fp64"], "title": ["A & B"],
     "junit_xml": ["j.xml"], "markdown": ["m.md"], "parquet": ["p.parquet"], "folder": ["{S}"],
     "config": ["x.toml"], "toml": ["new.toml"], "file": ["x.toml"], "prefix": ["p"],

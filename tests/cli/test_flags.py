@@ -45,6 +45,7 @@ FLAGS = {
         "--data",
         "--model",
         "--from",
+        "--teacher",
         "--inner",
         "--threat",
         "--name",

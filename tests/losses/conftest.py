@@ -7,9 +7,16 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from robbench.models.base import Output
+from robbench.catalogue.builtins import ATTACKS
+from robbench.core import keyed
+from robbench.models.base import Classifier, Output
+from robbench.testing import toy_split
+from robbench.threat.model import parse_threat
+from robbench.training.forward import Forward
+from robbench.training.inner import Inner
+from robbench.training.step import TrainStep
 
 
 class Found(NamedTuple):
@@ -80,3 +87,76 @@ def z() -> Tensor:
 def a() -> Tensor:
     """The adversarial logits of the test vectors."""
     return torch.tensor([[0.5, 0, 1, -0.5]], dtype=torch.float64)
+
+
+EPS = 0.05
+
+
+def _net(seed: int) -> Classifier:
+    torch.manual_seed(seed)
+    body = nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.Tanh(), nn.Dropout(0.3 * seed))
+    head = nn.Linear(16, 4)
+    with torch.no_grad():
+        head.weight.mul_(6)
+    return Classifier(nn.Identity(), body, head, features=16, classes=4)
+
+
+@pytest.fixture
+def taught_step() -> Callable[..., TrainStep]:
+    """Makes the step of 12 samples of a network for a loss, under linf, with a teacher.
+
+    The teacher has dropout and is in training mode: whoever asks it puts it into evaluation mode.
+    """
+
+    def make(loss: Any, progress: float = 0.5) -> TrainStep:
+        split, index = toy_split(12), torch.arange(12)
+        return TrainStep(
+            _net(0),
+            split.pixels(index),
+            split.labels,
+            index,
+            key=split.ids,
+            inner=Inner(ATTACKS.build(loss.inner), parse_threat(f"linf:{EPS}")[0]),
+            epoch=0,
+            progress=progress,
+            teacher=Forward(_net(1).train()),
+        )
+
+    return make
+
+
+@pytest.fixture
+def plain_pgd() -> Callable[..., Tensor]:
+    """The inner attack of ten steps, written out: `climbed` maps logits to a value to sum."""
+
+    def attack(step: TrainStep, climbed: Callable[[Tensor], Tensor], gaussian: bool) -> Tensor:
+        shape, x = step.x.shape[1:], step.x
+        noise = (
+            0.001 * keyed.normal(step.key, shape)
+            if gaussian
+            else EPS * (2 * keyed.uniform(step.key, shape) - 1)
+        )
+        point = (x + noise.clamp(-EPS, EPS)).clamp(0, 1)
+        for _ in range(10):
+            point = point.detach().requires_grad_()
+            (grad,) = torch.autograd.grad(climbed(step.model(point)).sum(), point)
+            moved = point.detach() + EPS / 4 * grad.sign()
+            point = torch.min(torch.max(moved, x - EPS), x + EPS).clamp(0, 1)
+        return point
+
+    return attack
+
+
+@pytest.fixture
+def same_as() -> Callable[..., None]:
+    """Checks that values [B] and their gradients by the weights are those of a transcription."""
+
+    def check(step: TrainStep, values: Tensor, plain: Tensor) -> None:
+        assert torch.allclose(values, plain, atol=1e-5)
+        weights = list(step.model.parameters())
+        ours, theirs = (torch.autograd.grad(v.sum(), weights) for v in (values, plain))
+        for mine, other in zip(ours, theirs, strict=True):
+            assert torch.allclose(mine, other, atol=1e-4)
+            assert mine.abs().max() > 1e-3
+
+    return check

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from robbench.catalogue.builtins import LOSSES
 from robbench.core.errors import UserError
+from robbench.losses.base import AVERAGE
 from robbench.losses.mart import MART
 from robbench.losses.rpat import RPAT
 from robbench.losses.trades import TRADES
@@ -97,3 +98,46 @@ def test_it_conforms(options):
     for bad in ("lam=-1", "r=0", "r=1", "base=alp"):
         with pytest.raises(UserError, match=bad.partition("=")[0]):
             LOSSES.build(f"rpat:{bad}")
+
+
+@pytest.mark.parametrize("r", [0.5, 0.2])
+@pytest.mark.parametrize("base", ["cross-entropy", "trades"])
+def test_the_average_teaches_what_is_between(taught_step, plain_pgd, same_as, base, r):
+    """RPAT++ by plain torch: the divergence of what the teacher gains on the way from what the
+    model has at the end of it, on top of RPAT; two questions to the teacher.
+    """
+    loss = RPAT(base=base, r=r, beta=3.0)
+    step, without = taught_step(loss), taught_step(loss)
+    model, teacher, y = step.model, step.asks.model, step.y
+    natural = model(step.x).log_softmax(1).detach()
+    climbed = (
+        (lambda z: (natural.exp() * (natural - z.log_softmax(1))).sum(1))
+        if base == "trades"
+        else lambda z: -z.log_softmax(1)[range(12), y]
+    )
+    x = plain_pgd(step, climbed, gaussian=False)
+    middle = r * step.x + (1 - r) * x
+    teacher.eval()
+    with torch.no_grad():
+        gained = (teacher(middle) - r * teacher(step.x)).softmax(1)
+    teacher.train()
+    z, a, m = model(step.x), model(x), model(middle)
+    p, q = z.log_softmax(1), a.log_softmax(1)
+    plain = -q[range(12), y]
+    if base == "trades":
+        plain = -p[range(12), y] + 6 * (p.exp() * (p - q)).sum(1)
+    plain = plain + ((m - r * z - (1 - r) * a) ** 2).sum(1) / 4
+    end = ((1 - r) * a).log_softmax(1)
+    same_as(step, loss(step), plain + 3 * (gained * (gained.log() - end)).sum(1))
+    RPAT(base=base, r=r)(without)
+    assert step.n_forward == without.n_forward + 2 * 12
+    assert step.n_backward == without.n_backward
+
+
+def test_only_the_form_with_a_teacher_has_one():
+    """Its average of the weights, unless another is named."""
+    assert RPAT().teacher is None
+    assert RPAT(beta=0.5).teacher == AVERAGE
+    check_loss("rpat:beta=0.5", 4)
+    with pytest.raises(UserError, match="beta"):
+        LOSSES.build("rpat:beta=-1")

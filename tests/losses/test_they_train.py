@@ -44,6 +44,8 @@ VARIANTS = [
     "aalp:weight=no-conflict",
     "aalp:balance=convex",
     "differential:pairing=random",
+    "rpat:beta=1",
+    "lbgat:beta=6",
 ]
 
 
@@ -73,10 +75,29 @@ def trainer_of(loss, split, unseen, classes, eps, epochs):
         weight_decay=0.0,
         schedule="one-cycle",
         augment="none",
+        average="none" if loss.teacher is None else "ema",
+        ema_decay=0.9,
         seed=0,
     )
     model = loss.prepare(model_of(split, classes), info)
-    return Trainer(model, loss, split, unseen, recipe, inner=inner, threat=threat)
+    return Trainer(
+        model,
+        loss,
+        split,
+        unseen,
+        recipe,
+        inner=inner,
+        threat=threat,
+        teacher=clean_model(split, classes) if loss.teacher == "" else loss.teacher,
+    )
+
+
+def clean_model(split, classes):
+    """What a loss learns from that needs a trained model."""
+    trainer = trainer_of(LOSSES.build("cross-entropy"), split, split, classes, 0.02, 12)
+    for _ in range(trainer.recipe.epochs):
+        trainer.run_epoch(lambda progress: None)
+    return trainer.model
 
 
 @pytest.mark.parametrize("spec", [*(MILD.get(name, name) for name in LOSSES.entries), *VARIANTS])
@@ -106,6 +127,7 @@ def value_of(trainer):
             epoch=trainer.recipe.epochs,
             progress=1.0,
             notes=trainer.notes.copy(),
+            teacher=trainer._teacher(),
         )
         return trainer.loss(step).mean().item()
 

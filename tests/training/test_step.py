@@ -4,6 +4,7 @@ what it costs.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.trades import TRADES
 from robbench.objectives import SoftCrossEntropy
 from robbench.testing import toy_split
+from robbench.training.forward import Forward
 from robbench.training.inner import Inner
 from robbench.training.step import TrainStep
 from robbench.training.trainer import Trainer
@@ -140,7 +142,7 @@ def count_passes(model):
     return seen
 
 
-def make_step(model, split, inner):
+def make_step(model, split, inner, teacher=None):
     index = torch.arange(len(split))
     return TrainStep(
         model,
@@ -151,6 +153,7 @@ def make_step(model, split, inner):
         inner=inner,
         epoch=0,
         progress=0.5,
+        teacher=teacher,
     )
 
 
@@ -489,3 +492,46 @@ def test_an_objective_for_an_attack_that_has_none(split, threat, plain_model):
     for objective in ("margin", soft_objective(24)):
         with pytest.raises(UserError, match="Square has no option objective"):
             step.adversary(objective)
+
+
+def test_a_teacher_answers_in_evaluation_mode(split, threat, norm_model):
+    """Without gradient, once per tensor, also for other labels and at other weights.
+
+    It is left in the mode it was in, and its forwards are counted.
+    """
+    model, teacher = norm_model().train(), norm_model().train()
+    with torch.no_grad():
+        teacher.head.weight.mul_(2)
+    expected = copy.deepcopy(teacher).eval()
+    step = make_step(model, split, None, Forward(teacher))
+    seen = count_passes(teacher)
+    answer = step.teacher(step.x)
+    with torch.no_grad():
+        assert torch.equal(answer, expected(step.x))
+    assert not answer.requires_grad
+    for other in (step, step.relabelled((step.y + 1) % 4), step.again(step.notes)):
+        assert other.teacher(step.x) is answer
+    assert seen == [(False, False, False, 24)]
+    assert step.teacher(step.x.clone()) is not answer
+    assert (step.n_forward, step.n_backward) == (2 * 24, 0)
+    assert all(module.training for module in (*teacher.modules(), *model.modules()))
+
+
+def test_a_teacher_that_is_the_model_itself_leaves_no_trace(split, threat, norm_model):
+    """As before the first step of the average: outputs with gradient are as ever after it."""
+    model = norm_model().train()
+    model.body[-1] = nn.Identity()
+    step, plain = (make_step(model, split, None, Forward(model)) for _ in range(2))
+    answer, state = step.teacher(step.x), copy.deepcopy(model.state_dict())
+    assert all(torch.equal(value, state[name]) for name, value in norm_model().state_dict().items())
+    with torch.no_grad():
+        assert torch.equal(answer, copy.deepcopy(model).eval()(step.x))
+    assert torch.equal(step.clean.logits, plain.clean.logits)
+    step.clean.logits.sum().backward()
+    assert all(weight.grad is not None for weight in model.parameters())
+
+
+def test_a_loss_that_asks_a_teacher_without_one(split, norm_model):
+    """Whoever wrote the loss reads what it lacks."""
+    with pytest.raises(UserError, match="no teacher: let its property teacher return"):
+        make_step(norm_model(), split, None).teacher(split.pixels(slice(None)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import pytest
 import torch
 
 from robbench.attacks.pgd import PGD
+from robbench.losses.base import AVERAGE
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.training.inner import Inner
 from robbench.training.trainer import Trainer
@@ -74,3 +76,71 @@ def test_the_inner_attack_keeps_fixed_entries(split, validation, threat, recipe,
     )
     trainer.run_epoch(lambda _: None)
     assert torch.equal(torch.stack(seen).any(0), free)
+
+
+class Taught(CrossEntropy):
+    """Cross-entropy that keeps what its teacher says of the batch."""
+
+    def __init__(self):
+        object.__setattr__(self, "seen", [])
+
+    def __call__(self, step):
+        self.seen.append((step.x, step.teacher(step.x)))
+        return super().__call__(step)
+
+
+def answers(model, x):
+    """In evaluation mode, of a copy."""
+    with torch.no_grad():
+        return copy.deepcopy(model).eval()(x)
+
+
+def test_the_average_of_the_weights_as_a_teacher(split, validation, threat, recipe, norm_model):
+    """At each step it is the average so far, by hand: before the first one the model itself."""
+    loss = Taught()
+    settings = recipe(batch_size=8, epochs=2, average="ema", ema_decay=0.3)
+    trainer = Trainer(
+        norm_model(), loss, split, validation, settings, inner=None, threat=threat, teacher=AVERAGE
+    )
+    averages = [norm_model()]
+
+    def watch(progress):
+        n, average = len(averages) - 1, copy.deepcopy(trainer.model)
+        if n:
+            d = min(0.3, (1 + n) / (10 + n))
+            for name, value in average.state_dict().items():
+                if value.is_floating_point():
+                    value.mul_(1 - d).add_(averages[-1].state_dict()[name], alpha=d)
+        averages.append(average)
+
+    for _ in range(2):
+        trainer.run_epoch(watch)
+    assert len(loss.seen) == 6
+    for (x, said), average in zip(loss.seen, averages, strict=False):
+        assert torch.allclose(said, answers(average, x), atol=1e-5)
+    x, said = loss.seen[-1]
+    assert not torch.allclose(said, answers(averages[-3], x), atol=1e-3)
+
+
+def test_a_model_as_a_teacher(split, validation, threat, recipe, norm_model):
+    """It is asked as it is, at every step, and not changed; its forwards are in the row."""
+    teacher, loss = norm_model(), Taught()
+    with torch.no_grad():
+        teacher.head.weight.mul_(2)
+    before = copy.deepcopy(teacher)
+    trainer = Trainer(
+        norm_model(),
+        loss,
+        split,
+        validation,
+        recipe(batch_size=10),
+        inner=None,
+        threat=threat,
+        teacher=teacher,
+    )
+    row = trainer.run_epoch(lambda _: None)
+    assert (row["n_forward"], row["n_backward"]) == (2 * 24, 24)
+    assert len(loss.seen) == 3
+    assert all(torch.equal(said, answers(before, x)) for x, said in loss.seen)
+    for name, value in before.state_dict().items():
+        assert torch.equal(teacher.state_dict()[name], value), name

@@ -27,6 +27,7 @@ from robbench.tasks.train.inner_attack import build_inner, inner_spec
 from robbench.tasks.train.plan import known_threat, require_fit
 from robbench.tasks.train.settings import settings_with_recipe
 from robbench.tasks.train.start import require_architecture
+from robbench.tasks.train.teacher import require_teacher
 from robbench.threat.model import single_threat
 
 _LOOK = 8  # samples of a data set
@@ -124,6 +125,7 @@ def _require_training(settings: Mapping[str, Any], out: Path) -> None:
     if (inner := inner_spec(config, loss)) is not None:
         build_inner(inner, config, loss, threat)
     require_fit(loss, config)
+    require_teacher(config, loss, Store(out))
 
 
 def _require_attack(settings: Mapping[str, Any], data: str | None) -> None:
@@ -147,7 +149,9 @@ def _require_free(item: Item, out: Path) -> None:
         return
     config = settings_with_recipe(item.settings, out)
     before = found["config"]
-    plain = [name for name in option_names(TrainConfig) if name not in (*SPECS, "threat")]
+    plain = [
+        name for name in option_names(TrainConfig) if name not in (*SPECS, "threat", "teacher")
+    ]
     if changed := [name for name in plain if before.get(name) != getattr(config, name)]:
         raise UserError(
             f"{folder} holds a model of other settings (different: {', '.join(changed)}): give the "

@@ -171,15 +171,19 @@ def _may_have_changed(item: Item) -> bool:
         return True  # a model that this sweep did not train
     return any(
         _outside(name, text)
-        for name in (*SPECS, "from_model", "replay")
+        for name in (*SPECS, *_TRAINED)
         for text in _listed(item.settings.get(name))
     )
+
+
+_TRAINED = ("from_model", "teacher", "replay")
+"""Settings that name a model or a run."""
 
 
 @functools.cache
 def _outside(setting: str, text: str) -> bool:
     """Whether a value names what is not robbench's: private code, a file, a model, a run."""
-    if setting in ("from_model", "replay") or own_code([text]) or _FILE.search(text):
+    if setting in _TRAINED or own_code([text]) or _FILE.search(text):
         return True
     name = re.split(r"[:\[]", text)[0]
     if setting == "data":

@@ -27,6 +27,14 @@ class TrainConfig(Recipe):
         ),
     ] = None
     loss: Annotated[str, Field(description="loss")] = "cross-entropy"
+    teacher: Annotated[
+        str | None,
+        OrNone,
+        Field(
+            description="what the loss learns from, if it does: a trained model (NAME, NAME@best, "
+            "NAME@last or a folder), or average, that of the weights (needs average=ema)"
+        ),
+    ] = None
     inner: Annotated[
         str | None,
         Field(description="inner attack; by default what the loss needs, none = clean training"),

@@ -169,8 +169,9 @@ class TrainingFolder:
 def _differences(found: dict[str, Any], plan: TrainPlan) -> list[str]:
     """What differs between a config.json and a plan: settings by name, then everything else."""
     before, now, made = found["config"], plan.spec, plan.fingerprints
-    names = [key for key in now if key != "from_model" and before.get(key) != now[key]]
-    code, start = found.get("code"), found.get("start")
+    models = ("from_model", "teacher")  # count by their weights
+    names = [key for key in now if key not in models and before.get(key) != now[key]]
+    code, start, teacher = (found.get(key) for key in ("code", "start", "teacher"))
     if code is not None:
         names += [
             f"the code of the {key}"
@@ -181,6 +182,8 @@ def _differences(found: dict[str, Any], plan: TrainPlan) -> list[str]:
         names.append("the weights it starts from")
     elif "built" in found and found["built"] != made["built"] and "model" not in names:
         names.append("what the model's factory loads or sets")
+    if (teacher["hash"] if teacher else before.get("teacher")) != made.get("teacher"):
+        names.append("its teacher")
     if "samples" in found and found["samples"] != made["samples"] and "data" not in names:
         names.append("the data")
     return names

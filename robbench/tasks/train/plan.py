@@ -31,7 +31,9 @@ from robbench.tasks.codes import (
 from robbench.tasks.train.config import TrainConfig
 from robbench.tasks.train.inner_attack import build_inner, inner_spec
 from robbench.tasks.train.naming import model_name
-from robbench.tasks.train.start import Start, find_start, renamed_classes, require_architecture
+from robbench.tasks.train.saved import SavedModel
+from robbench.tasks.train.start import find_start, prepared, require_architecture
+from robbench.tasks.train.teacher import Teacher, counts_as, find_teacher, require_teacher
 from robbench.threat.model import require_inside, single_threat
 from robbench.training.distributed import local_device
 from robbench.training.inner import Inner
@@ -51,7 +53,8 @@ class TrainPlan:
     train: Split
     validation: Split
     device: torch.device
-    start: Start | None
+    start: SavedModel | None
+    teacher: Teacher | None
     fingerprints: dict[str, Any]  # of what no setting says: samples, code, files, weights
     identity: str  # hash of spec and fingerprints
     modules: tuple[str, ...]  # that the code of loss, model, data and inner attack begins with
@@ -72,6 +75,7 @@ def plan_training(
     store = Store(out)
     require_architecture(config.model, store)
     loss = LOSSES.build(config.loss)
+    taught_by = require_teacher(config, loss, store)
     data = load(config.data, "train", data_dir=data_dir, limit=config.limit, download=download)
     threat = single_threat(known_threat(config.threat or default_threat(config.data), config.data))
     require_inside([threat], data.images.shape[1:])
@@ -93,8 +97,11 @@ def plan_training(
     notes = [*data.notes, *_notes(config, loss, inner, inner_text, len(data.classes))]
     if config.from_model is not None:
         start = find_start(config.from_model, config.model, info, store, folder)
-        start.prepared(loss, info)
-        notes += renamed_classes(start, info)
+        prepared(start, loss, info)
+        notes += start.renamed_classes(info)
+    teacher = None if taught_by is None else find_teacher(taught_by, info, store, folder)
+    if isinstance(teacher, SavedModel):
+        notes += teacher.renamed_classes(info)
     made = built(config.model, info, config.seed, download=download)
     spec = {
         **dataclasses.asdict(config),
@@ -102,6 +109,7 @@ def plan_training(
         "loss": LOSSES.canonical(config.loss, full=True),
         "inner": None if inner_text is None else ATTACKS.canonical(inner_text, full=True),
         "model": canonical_model(config.model),
+        "teacher": taught_by,
     }
     fingerprints = {
         "samples": data.fingerprint(ordered=True),
@@ -114,7 +122,10 @@ def plan_training(
         },
         "built": made.given,
         "start": start.hash if start else None,
+        **({} if teacher is None else {"teacher": counts_as(teacher)}),
     }
+    # Other models count by their weights, whatever their names.
+    counted = {name: value for name, value in spec.items() if name != "teacher"}
     return TrainPlan(
         config=config,
         spec=spec,
@@ -127,9 +138,9 @@ def plan_training(
         validation=validation.to(where),
         device=where,
         start=start,
+        teacher=teacher,
         fingerprints=fingerprints,
-        # The model to start from counts by its weights, whatever its name.
-        identity=short_hash({**spec, **fingerprints, "from_model": None}),
+        identity=short_hash({**counted, **fingerprints, "from_model": None}),
         modules=(
             type(loss).__module__,
             *code_roots(config.model),

@@ -21,7 +21,9 @@ from robbench.tasks.kept_code import keep_code
 from robbench.tasks.signals import StopFlag
 from robbench.tasks.train.folder import Rows, TrainingFolder
 from robbench.tasks.train.plan import TrainPlan
+from robbench.tasks.train.saved import SavedModel
 from robbench.tasks.train.selection import is_best, select
+from robbench.tasks.train.start import prepared
 from robbench.threat.model import single_threat
 from robbench.training.distributed import joined
 from robbench.training.trainer import Progress, Trainer
@@ -179,6 +181,9 @@ def new_trainer(plan: TrainPlan, model: Classifier | None = None) -> Trainer:
         plan.config,
         inner=plan.inner,
         threat=single_threat(plan.threat),
+        teacher=plan.teacher.model.to(plan.device)
+        if isinstance(plan.teacher, SavedModel)
+        else plan.teacher,
     )
 
 
@@ -187,7 +192,7 @@ def _model(plan: TrainPlan) -> Classifier:
     config, info = plan.config, plan.train.info()
     torch.manual_seed(config.seed)
     model = (
-        plan.start.prepared(plan.loss, info)
+        prepared(plan.start, plan.loss, info)
         if plan.start
         else plan.loss.prepare(create(config.model, info), info)
     ).to(plan.device)
@@ -218,4 +223,5 @@ def _description(plan: TrainPlan, model: Classifier) -> dict[str, Any]:
         "provenance": provenance(),
         **plan.fingerprints,
         "start": plan.start.facts if plan.start else None,
+        "teacher": plan.teacher.facts if isinstance(plan.teacher, SavedModel) else None,
     }

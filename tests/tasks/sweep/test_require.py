@@ -43,6 +43,9 @@ def refused(tmp_path):
         (["models=a*"], {}, "matches 'a\\*'"),
         (["seed=0..1"], {"tag": "sweep=mine"}, "sweep has two values"),
         (["from_model=nowhere"], {}, "nowhere"),
+        (["teacher=nowhere"], {"loss": "hat"}, "--teacher nowhere: not in"),
+        (["loss=trades,hat"], {}, "loss hat learns from a teacher"),
+        (["loss=adr,trades"], {}, "give --set average=ema"),
         (["recipe=digits-smoke,mnist-lin"], {}, "did you mean mnist-linf"),
     ],
 )

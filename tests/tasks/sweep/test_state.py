@@ -105,6 +105,7 @@ def test_another_version_is_asked(tmp_path, monkeypatch):
         ("data=npz:a.npz", {}),
         ("data=my-set", {}),
         ("from_model=other", {}),
+        ("teacher=other", {}),
         ("loss=ce", {"attack": "cascade.toml"}),
         ("loss=ce", {"attack": "eot:attack=(mine:Attack)"}),
         ("models=at", {}),

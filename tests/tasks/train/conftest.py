@@ -13,6 +13,28 @@ from robbench.tasks.train.config import TrainConfig
 from robbench.tasks.train.plan import plan_training
 from robbench.training.trainer import Trainer
 
+KILLER = """
+import os, signal, sys
+from robbench.training.trainer import Trainer
+from robbench.cli.app import main
+original = Trainer.run_epoch
+def run_epoch(self, watch):
+    def deadly(progress):
+        watch(progress)
+        if progress.epoch == 1:  # in the middle of the second epoch
+            os.kill(os.getpid(), signal.SIGKILL)
+    return original(self, deadly)
+Trainer.run_epoch = run_epoch
+sys.argv = ["robbench", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.fixture(scope="session")
+def killer():
+    """Code that kills a training in its second epoch: `spawn(*words, code=killer)`."""
+    return KILLER
+
 
 @pytest.fixture(scope="module")
 def reference(cli, tiny, tmp_path_factory):

@@ -18,28 +18,12 @@ from safetensors.torch import load_file
 from robbench.data.load import load
 from robbench.training.trainer import Trainer
 
-KILLER = """
-import os, signal, sys
-from robbench.training.trainer import Trainer
-from robbench.cli.app import main
-original = Trainer.run_epoch
-def run_epoch(self, watch):
-    def deadly(progress):
-        watch(progress)
-        if progress.epoch == 1:  # in the middle of the second epoch
-            os.kill(os.getpid(), signal.SIGKILL)
-    return original(self, deadly)
-Trainer.run_epoch = run_epoch
-sys.argv = ["robbench", *sys.argv[1:]]
-main()
-"""
 
-
-def test_killed_and_resumed_is_bit_equal(spawn, cli, tiny, tmp_path, reference, same):
+def test_killed_and_resumed_is_bit_equal(spawn, cli, tiny, tmp_path, reference, same, killer):
     """SIGKILL in the second epoch, then the same command again: weights and epochs of the
     uninterrupted run, bit by bit.
     """
-    killed = spawn(*tiny, "--out", tmp_path, code=KILLER)
+    killed = spawn(*tiny, "--out", tmp_path, code=killer)
     assert killed.code == -signal.SIGKILL
     folder = tmp_path / "models" / "m"
     assert json.loads((folder / "config.json").read_text())["status"] == "training"
@@ -77,7 +61,7 @@ class Running(CrossEntropy):
     ids=["ema", "swa"],
 )
 def test_averages_and_memories_survive_a_kill(
-    spawn, cli, tiny, private, tmp_path, same, rows_of, more, averaged
+    spawn, cli, tiny, private, tmp_path, same, rows_of, killer, more, averaged
 ):
     """SIGKILL in the second epoch of a loss that remembers, with an average: resumed, it ends with
     the same bits.
@@ -91,7 +75,7 @@ def test_averages_and_memories_survive_a_kill(
     ]
     cwd = private("running", RUNNING)
     assert cli(*words, "--out", tmp_path / "straight", cwd=cwd).code == 0
-    assert spawn(*words, "--out", tmp_path, code=KILLER, cwd=cwd).code == -signal.SIGKILL
+    assert spawn(*words, "--out", tmp_path, code=killer, cwd=cwd).code == -signal.SIGKILL
     folder = tmp_path / "models" / "m"
     state = torch.load(folder / "state.pt", weights_only=True)
     assert len(state["memories"]["mean"].unique()) > 100
