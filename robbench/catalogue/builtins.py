@@ -63,6 +63,7 @@ _LOSSES = {
     ),
     "arow": ("arow:ARoW", "TRADES weighted by the adversarial error, Yang et al. 2023"),
     "cow": ("arow:CoW", "TRADES weighted by the clean error, Yang et al. 2023"),
+    "gkl": ("gkl:GKL", "cross-entropy + KL in two parts, weighted by class, Cui et al. 2025"),
     "rpat": ("rpat:RPAT", "logits that change evenly towards the attack, Wang et al. 2025"),
     "adr": ("adr:ADR", "labels softened by the weights' average, Wu et al. 2024"),
     "hat": ("hat:HAT", "TRADES, and a clean model's answer beyond it, Rade et al. 2022"),

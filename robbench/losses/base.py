@@ -131,6 +131,13 @@ class Step(Protocol):
     def remember(self, name: str, values: Tensor) -> None:
         """Keep values [B] for these samples, over epochs and resumed runs."""
 
+    def class_means(self, name: str, values: Tensor, initial: float) -> Tensor:
+        """[B,D] float32: the mean over the last epoch of the values of each sample's class.
+
+        `initial` where it had no sample yet. The values [B,D] count for the next epoch; all of it
+        is kept over resumed runs.
+        """
+
     def log(self, **values: Tensor) -> None:
         """Note values [B] whose mean over the epoch goes to the epochs table."""
 

@@ -15,13 +15,15 @@ import contextlib
 import importlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 
 from robbench.core.config import process_number
 from robbench.core.errors import UserError
+
+Name = TypeVar("Name", str, tuple[Any, ...])
 
 
 class World:
@@ -79,7 +81,7 @@ class World:
         distributed.all_reduce(found, distributed.ReduceOp.MAX)
         return int(found)
 
-    def names(self, known: Iterable[str]) -> list[str]:
+    def names(self, known: Iterable[Name]) -> list[Name]:
         """All names that some process knows, in one order for all."""
         lists: list[Any] = [sorted(known)]
         if self.size > 1:

@@ -15,6 +15,7 @@ def trainer_state(trainer: Trainer) -> dict[str, Any]:
         "model": trainer.model.state_dict(),
         "optimizer": trainer.optimizer.state_dict(),
         "memories": trainer.notes.memories,
+        "class_means": trainer.notes.last_means,
         "average": None if average is None else average.state_dict(),
     }
 
@@ -25,5 +26,6 @@ def restore_trainer(trainer: Trainer, state: dict[str, Any]) -> None:
     trainer.model.load_state_dict(state["model"])
     trainer.optimizer.load_state_dict(state["optimizer"])
     trainer.notes.memories = state["memories"]
+    trainer.notes.last_means = state["class_means"]
     if trainer.average.average is not None:
         trainer.average.average.load_state_dict(state["average"])

@@ -227,6 +227,10 @@ class TrainStep:
         """Keep values for these samples."""
         self.notes.remember(name, self.index, values)
 
+    def class_means(self, name: str, values: Tensor, initial: float) -> Tensor:
+        """[B,D]: the last epoch's means of the samples' classes; values [B,D] are for the next."""
+        return self.notes.class_means(name, self.y, values, self.model.classes, initial)
+
     def log(self, **values: Tensor) -> None:
         """Note values for the epochs table."""
         for name, value in values.items():

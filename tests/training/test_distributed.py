@@ -28,6 +28,7 @@ from torch import nn
 from robbench.attacks.pgd import PGD
 from robbench.losses.base import Loss
 from robbench.losses.cross_entropy import CrossEntropy
+from robbench.losses.gkl import GKL
 from robbench.losses.trades import TRADES
 from robbench.models.base import Classifier
 from robbench.testing import toy_split
@@ -82,6 +83,11 @@ CASES: dict[str, tuple[Loss, Inner | None, dict[str, Any]]] = {
         {"mixup": 1.0, "clip": 0.2, "awp": 0.01},
     ),
     "memory": (History(), None, {"lr": 0.1}),
+    "classes": (
+        GKL(beta=2.0, temperature=0.5),
+        Inner(PGD(steps=2, init="gaussian"), THREAT),
+        {"lr": 0.1, "epochs": 3, "awp": 0.01},
+    ),
     "pairs": (
         CrossEntropy(),
         Inner(PGD(steps=2), THREAT),
@@ -127,8 +133,11 @@ def train(case: str) -> dict[str, Any]:
         inner=inner,
         threat=THREAT,
     )
-    rows = [{**trainer.run_epoch(lambda _: None), "seconds": 0} for _ in range(2)]
+    rows = [
+        {**trainer.run_epoch(lambda _: None), "seconds": 0} for _ in range(trainer.recipe.epochs)
+    ]
     memories = {name: trainer.notes.memory(name, -1.0) for name in sorted(trainer.notes.memories)}
+    memories |= trainer.notes.last_means
     return {
         "rows": rows,
         "model": trainer.model.state_dict(),
@@ -164,6 +173,9 @@ def tools() -> dict[str, Any]:
     if world.rank == 1:
         notes.remember("second", torch.tensor([2, 3]), torch.tensor([20.0, 30.0]))
         notes.log("second", torch.tensor([1.0, 3.0]))
+        notes.class_means("second", torch.tensor([1]), torch.tensor([[3.0]]), 2, 0.0)
+    y, values = torch.tensor([0, 0]), torch.tensor([[1.0 + world.rank], [4.0]])
+    notes.class_means("both", y[world.rank :], values[world.rank :], 2, 0.0)
     notes.log("both", torch.full((world.rank + 1,), 3.0 * world.rank))
     notes.share(world)
     notes.remember("both", torch.tensor([3 * world.rank]), torch.tensor([1.0 + world.rank]))
@@ -178,6 +190,9 @@ def tools() -> dict[str, Any]:
         "both": notes.memory("both", -1.0).tolist(),
         "second": notes.memory("second", -1.0).tolist(),
         "logs": notes.take_means(),
+        "classes": {
+            name: means.nan_to_num(-1).tolist() for name, means in sorted(notes.last_means.items())
+        },
         "first": world.first,
     }
 
@@ -334,6 +349,7 @@ def test_what_two_processes_exchange(two):
     assert first["both"] == [1.0, float("inf"), -1.0, 2.0]
     assert first["second"] == [-1.0, -1.0, 20.0, 30.0]
     assert first["logs"] == {"both": 2.0, "second": 2.0}
+    assert first["classes"] == {"both": [[3.0], [-1.0]], "second": [[-1.0], [3.0]]}
     assert (
         first["threads left"] == 0
     )  # one that outlives the group may abort the process at its end

@@ -122,6 +122,40 @@ def test_alone_there_is_nothing_to_share():
     assert notes.memory("a", -1.0).tolist() == [-1.0, 1.0]
 
 
+def test_class_means_are_of_the_last_epoch():
+    """Batches count by their samples, and only after the epoch; a class that had no sample keeps
+    its means, one that never had any is `initial`.
+    """
+    notes = Notes(9, CPU)
+
+    def ask(y, values):
+        return notes.class_means("a", torch.tensor(y), torch.tensor(values), 3, -1.0).tolist()
+
+    assert ask([0, 2], [[1.0, 2.0], [5.0, 6.0]]) == [[-1, -1], [-1, -1]]
+    assert ask([0], [[4.0, 8.0]]) == [[-1, -1]]
+    notes.share(World())
+    assert ask([2, 1, 0], [[7.0, 7.0]] * 3) == [[5, 6], [-1, -1], [2.5, 5]]
+    notes.share(World())
+    assert ask([1, 1], [[9.0, 9.0]] * 2) == [[7, 7], [7, 7]]
+    notes.share(World())
+    assert ask([0, 1], [[0.0, 0.0]] * 2) == [[7, 7], [9, 9]]
+
+
+def test_class_means_of_a_copy_are_apart():
+    """It has those of the last epoch, and what goes into it does not come back."""
+    notes, y = Notes(2, CPU), torch.tensor([1])
+    notes.class_means("a", y, torch.ones(1, 2, dtype=torch.float64, requires_grad=True), 2, 0.0)
+    notes.share(World())
+    notes.class_means("a", y, torch.full((1, 2), 3.0), 2, 0.0)
+    other = notes.copy()
+    found = other.class_means("a", y, torch.full((1, 2), 5.0), 2, 0.0)
+    assert (found.tolist(), found.dtype, found.requires_grad) == ([[1, 1]], torch.float32, False)
+    other.share(World())
+    notes.share(World())
+    assert notes.class_means("a", y, torch.zeros(1, 2), 2, 0.0).tolist() == [[3, 3]]
+    assert other.class_means("a", y, torch.zeros(1, 2), 2, 0.0).tolist() == [[5, 5]]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class History(Loss):
     """Cross-entropy of samples weighted by a running mean of their own losses, which goes to the
