@@ -157,8 +157,9 @@ def train(
     plan = plan_training(
         settings, name=name, out=out, device=device, data_dir=data_dir, download=download
     )
+    mixed = f", {len(plan.generated.split)} generated" if plan.generated else ""
     reporter.detail(
-        f"{len(plan.train)} training and {len(plan.validation)} validation samples "
+        f"{len(plan.train)} training{mixed} and {len(plan.validation)} validation samples "
         f"on {plan.device}; {plan.spec}"
     )
     if dry_run:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 COMMANDS = ("train", "attack")
 SPECS = {
     "data": "data",
+    "generated": "data",
     "model": "models",
     "loss": "losses",
     "inner": "attacks",

@@ -62,14 +62,19 @@ class DeviceLoader:
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return len(self._sizes())
+        return len(self.sizes())
+
+    @property
+    def samples(self) -> int:
+        """Of an epoch."""
+        return len(self.split)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The batches of one epoch: x float32 [B,C,H,W] in [0,1], y int64 [B], index int64 [B].
 
         `index` is the position in the split.
         """
-        generator, sizes = seeded_generator(self.seed, "epoch", epoch), self._sizes()
+        generator, sizes = seeded_generator(self.seed, "epoch", epoch), self.sizes()
         order = torch.randperm(len(self.split), generator=generator).to(self.split.images.device)
         yield from self.batches(torch.split(order, sizes), epoch, generator)
 
@@ -86,13 +91,13 @@ class DeviceLoader:
         shift = torch.randint(2 * padding + 1, (count, 2), generator=generator).to(device)
         flip = (torch.rand(count, generator=generator) < 0.5).to(device) & ("flip" in self.augment)
         centre = torch.rand(count, 2, generator=generator).to(device)
-        keys = keyed.fold(keyed.fold(split.ids, self.seed), epoch)
         nothing = torch.zeros(0, dtype=torch.int64, device=device)
         for index, following in zip_longest(positions, positions[1:], fillvalue=nothing):
             if self.augment == "none":
                 x = split.pixels(index)
             elif self.augment in ERASED:
-                x = idbh(split.pixels(index), keys[index], ERASED[self.augment])
+                key = keyed.fold(keyed.fold(split.ids[index], self.seed), epoch)
+                x = idbh(split.pixels(index), key, ERASED[self.augment])
             else:
                 moved = crop_and_flip(split.images[index], shift[index], flip[index], padding)
                 x = moved if moved.is_floating_point() else moved.to(torch.float32) / split.scale
@@ -101,7 +106,8 @@ class DeviceLoader:
             split.ahead(following)
             yield x, split.labels[index], index
 
-    def _sizes(self) -> list[int]:
+    def sizes(self) -> list[int]:
+        """Samples of each batch of an epoch."""
         full, rest = divmod(len(self.split), self.batch_size)
         sizes = [self.batch_size] * full + [rest] * (rest > 0)
         # Batch-norm cannot train on a lone sample.

@@ -18,6 +18,7 @@ from torch import Tensor
 from robbench.core import keyed
 from robbench.core.spec import finite
 from robbench.data.base import Split
+from robbench.data.generated import MixedLoader
 from robbench.data.loader import DeviceLoader, seeded_generator
 from robbench.losses.base import AVERAGE, Loss
 from robbench.models.base import Classifier
@@ -46,6 +47,13 @@ class Progress(NamedTuple):
     loss: Tensor  # [] mean so far; on the device, which only its reader waits for
 
 
+class Generated(NamedTuple):
+    """Samples to mix into the batches of training, and their share of each."""
+
+    split: Split
+    ratio: float
+
+
 class Trainer:
     """Trains `model` on `train` by `recipe`, and validates it after each epoch."""
 
@@ -60,6 +68,7 @@ class Trainer:
         inner: Inner | None,
         threat: ThreatModel,
         teacher: Classifier | Literal["average"] | None = None,
+        generated: Generated | None = None,
     ) -> None:
         self.model = model
         self.loss = loss
@@ -71,9 +80,7 @@ class Trainer:
         self.teacher = teacher
         self.epoch = 0
         self.world = World()
-        self.loader = DeviceLoader(
-            train, recipe.batch_size, seed=recipe.seed, augment=recipe.augment
-        )
+        self.loader = make_loader(train, recipe, generated)
         self.forward = Forward(
             model,
             precision=recipe.precision,
@@ -88,8 +95,9 @@ class Trainer:
             weight_decay=recipe.weight_decay,
         )
         self.average = Average(recipe.average, model, recipe.ema_decay)
-        self.keys = keyed.fold(train.ids, recipe.seed)
-        self.notes = Notes(len(train), train.labels.device)
+        ids = [train.ids] if generated is None else [train.ids, generated.split.ids]
+        self.keys = keyed.fold(torch.cat(ids), recipe.seed)
+        self.notes = Notes(len(self.keys), train.labels.device)
 
     @property
     def averaged_model(self) -> Classifier:
@@ -101,7 +109,7 @@ class Trainer:
 
         Raises RunError when the loss or the model's outputs are not finite.
         """
-        recipe, world, n = self.recipe, self.world, len(self.train)
+        recipe, world, n = self.recipe, self.world, self.loader.samples
         began = time.perf_counter()
         # For dropout and the like.
         torch.manual_seed((recipe.seed * 1_000_003 + self.epoch) * world.size + world.rank)
@@ -180,3 +188,19 @@ class Trainer:
         self.average.after_epoch((self.epoch + 1) / self.recipe.epochs)
         self.world.same_buffers(self.averaged_model)  # as after a resume: the first one's are kept
         fit_head(self.loss, self.averaged_model, self.train)
+
+
+def make_loader(
+    train: Split, recipe: Recipe, generated: Generated | None
+) -> DeviceLoader | MixedLoader:
+    """The batches of a training. Raises UserError where recipe and data do not fit."""
+    if generated is None:
+        return DeviceLoader(train, recipe.batch_size, seed=recipe.seed, augment=recipe.augment)
+    return MixedLoader(
+        train,
+        generated.split,
+        recipe.batch_size,
+        ratio=generated.ratio,
+        seed=recipe.seed,
+        augment=recipe.augment,
+    )

@@ -95,6 +95,7 @@ def forget():
         ("train --config c.toml --epochs 1 --limit 20", 'inner = "hostile:Attack"', "c.toml"),
         ("train --config c.toml --epochs 1 --limit 20", 'model = "hostile:make"', "c.toml"),
         ("train --config c.toml --epochs 1 --limit 20", 'data = "hostile:Data[first=3]"', "c.toml"),
+        ("train --config c.toml --epochs 1 --limit 20", 'generated = "hostile:Data"', "c.toml"),
         (
             "attack mlp --config c.toml --limit 4",
             '[attack]\nattack = ["fgsm", "eot:attack=(hostile:Attack)"]',

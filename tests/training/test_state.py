@@ -9,17 +9,23 @@ import torch
 
 from robbench.attacks.pgd import PGD
 from robbench.losses.cross_entropy import CrossEntropy
+from robbench.testing import toy_split
 from robbench.training.inner import Inner
 from robbench.training.state import restore_trainer, trainer_state
-from robbench.training.trainer import Trainer
+from robbench.training.trainer import Generated, Trainer
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-def test_a_state_carries_everything(split, validation, threat, recipe, norm_model, optimizer):
+@pytest.mark.parametrize(
+    ("optimizer", "mixed"), [("sgd", False), ("adam", False), ("adamw", False), ("sgd", True)]
+)
+def test_a_state_carries_everything(
+    split, validation, threat, recipe, norm_model, optimizer, mixed
+):
     """Two epochs, or one, a state through a file, a fresh trainer and one more: the same bits
-    (dropout and momentum included).
+    (dropout and momentum included), also with generated data, which come in another order.
     """
     inner = Inner(PGD(steps=2), threat)
+    generated = Generated(toy_split(40, 4, (1, 6, 6), seed=2), 0.6) if mixed else None
 
     def trainer():
         settings = recipe(
@@ -32,7 +38,14 @@ def test_a_state_carries_everything(split, validation, threat, recipe, norm_mode
             augment="crop-flip",
         )
         return Trainer(
-            norm_model(), CrossEntropy(), split, validation, settings, inner=inner, threat=threat
+            norm_model(),
+            CrossEntropy(),
+            split,
+            validation,
+            settings,
+            inner=inner,
+            threat=threat,
+            generated=generated,
         )
 
     straight, first, second = trainer(), trainer(), trainer()

@@ -11,8 +11,10 @@ import torch
 from robbench.attacks.pgd import PGD
 from robbench.losses.base import AVERAGE
 from robbench.losses.cross_entropy import CrossEntropy
+from robbench.losses.mma import MMA
+from robbench.testing import toy_split
 from robbench.training.inner import Inner
-from robbench.training.trainer import Trainer
+from robbench.training.trainer import Generated, Trainer
 
 
 def test_forwards_and_backwards_of_an_epoch(split, validation, threat, recipe, plain_model):
@@ -144,3 +146,55 @@ def test_a_model_as_a_teacher(split, validation, threat, recipe, norm_model):
     assert all(torch.equal(said, answers(before, x)) for x, said in loss.seen)
     for name, value in before.state_dict().items():
         assert torch.equal(teacher.state_dict()[name], value), name
+
+
+def test_an_epoch_with_generated_samples(split, validation, threat, recipe, plain_model):
+    """24 real ones and 16 generated in batches of 3 + 2: the loss is the mean over all 40, and
+    progress counts them.
+    """
+    made = toy_split(20, 4, (1, 6, 6), seed=2)
+    settings = recipe(batch_size=5, lr=1e-30)
+    trainer = Trainer(
+        plain_model(),
+        CrossEntropy(),
+        split,
+        validation,
+        settings,
+        inner=None,
+        threat=threat,
+        generated=Generated(made, 0.4),
+    )
+    seen = []
+    row = trainer.run_epoch(seen.append)
+    assert [(step.samples, step.total) for step in seen] == [(5 * n, 40) for n in range(1, 9)]
+    assert row["n_forward"] == 40
+    index = torch.cat([batch[2] for batch in trainer.loader.epoch(0)])
+    x, y = (
+        torch.cat([split.pixels(slice(None)), made.pixels(slice(None))]),
+        torch.cat([split.labels, made.labels]),
+    )
+    with torch.no_grad():
+        values = torch.nn.functional.cross_entropy(plain_model()(x[index]), y[index])
+    assert row["train_loss"] == pytest.approx(float(values), rel=1e-5)
+
+
+def test_generated_samples_are_remembered_too(split, validation, threat, recipe, plain_model):
+    """A loss with a memory of each sample keeps those of generated ones beside the real ones."""
+    made = toy_split(30, 4, (1, 6, 6), seed=2)
+    trainer = Trainer(
+        plain_model(),
+        MMA(),
+        split,
+        validation,
+        recipe(batch_size=6, awp=0.005),
+        inner=Inner(PGD(steps=2, objective="soft-margin"), threat),
+        threat=threat,
+        generated=Generated(made, 0.5),
+    )
+    trainer.run_epoch(lambda _: None)
+    known = ~trainer.notes.memories["mma"].isnan()
+    assert len(known) == 54
+    assert bool(known[:24].all())
+    used = torch.cat([batch[2] for batch in trainer.loader.epoch(0)])
+    assert sorted(used.tolist()) == known.nonzero()[:, 0].tolist()
+    assert len(used) == 48

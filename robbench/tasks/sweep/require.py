@@ -88,11 +88,18 @@ def _distinct(items: Sequence[Item], matters: Callable[[str], bool]) -> list[Ite
 
 def _sets(trainings: Sequence[Item], attacks: Sequence[Item]) -> set[tuple[str, str]]:
     """The data sets that tasks name, each with its split."""
-    return {(str(item.settings.get("data", TrainConfig.data)), "train") for item in trainings} | {
-        (str(item.settings["data"]), str(item.settings.get("split", AttackConfig.split)))
-        for item in attacks
-        if "data" in item.settings
-    }
+    named = [item.settings for item in trainings]
+    real = {(str(settings.get("data", TrainConfig.data)), "train") for settings in named}
+    made = {(str(given), "train") for settings in named if (given := settings.get("generated"))}
+    return (
+        real
+        | made
+        | {
+            (str(item.settings["data"]), str(item.settings.get("split", AttackConfig.split)))
+            for item in attacks
+            if "data" in item.settings
+        }
+    )
 
 
 def _require_different(plan: SweepPlan) -> None:
@@ -152,7 +159,8 @@ def _require_free(item: Item, out: Path) -> None:
     plain = [
         name for name in option_names(TrainConfig) if name not in (*SPECS, "threat", "teacher")
     ]
-    if changed := [name for name in plain if before.get(name) != getattr(config, name)]:
+    known = {name: before.get(name, getattr(TrainConfig, name)) for name in plain}
+    if changed := [name for name in plain if known[name] != getattr(config, name)]:
         raise UserError(
             f"{folder} holds a model of other settings (different: {', '.join(changed)}): give the "
             "sweep's models a --prefix, or --force to train it again"

@@ -17,6 +17,14 @@ class TrainConfig(Recipe):
     """Everything that decides the result of a training run."""
 
     data: Annotated[str, Field(description="data set")] = "digits"
+    generated: Annotated[
+        str | None,
+        OrNone,
+        Field(description="generated data to mix in, such as npz:FILE or parquet:DIR"),
+    ] = None
+    generated_ratio: Annotated[
+        Number, Field(gt=0, lt=1, description="share of each batch that is generated")
+    ] = 0.7
     model: Annotated[str, Field(description="architecture")] = "small-cnn"
     from_model: Annotated[
         str | None,

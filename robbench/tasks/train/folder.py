@@ -170,7 +170,8 @@ def _differences(found: dict[str, Any], plan: TrainPlan) -> list[str]:
     """What differs between a config.json and a plan: settings by name, then everything else."""
     before, now, made = found["config"], plan.spec, plan.fingerprints
     models = ("from_model", "teacher")  # count by their weights
-    names = [key for key in now if key not in models and before.get(key) != now[key]]
+    known = {**now, **before}
+    names = [key for key in known if key not in models and before.get(key) != now.get(key)]
     code, start, teacher = (found.get(key) for key in ("code", "start", "teacher"))
     if code is not None:
         names += [
@@ -184,6 +185,8 @@ def _differences(found: dict[str, Any], plan: TrainPlan) -> list[str]:
         names.append("what the model's factory loads or sets")
     if (teacher["hash"] if teacher else before.get("teacher")) != made.get("teacher"):
         names.append("its teacher")
+    if found.get("generated") != made.get("generated") and "generated" not in names:
+        names.append("the generated data")
     if "samples" in found and found["samples"] != made["samples"] and "data" not in names:
         names.append("the data")
     return names

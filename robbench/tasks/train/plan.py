@@ -14,6 +14,7 @@ from robbench.core.device import find_device
 from robbench.core.errors import UserError
 from robbench.core.spec import short_hash
 from robbench.data.base import Split, require_classes
+from robbench.data.generated import fitting
 from robbench.data.load import default_threat, load
 from robbench.data.loader import split_validation
 from robbench.engine.flags import adaptations
@@ -37,6 +38,7 @@ from robbench.tasks.train.teacher import Teacher, counts_as, find_teacher, requi
 from robbench.threat.model import require_inside, single_threat
 from robbench.training.distributed import local_device
 from robbench.training.inner import Inner
+from robbench.training.trainer import Generated, make_loader
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,7 @@ class TrainPlan:
     threat: str
     train: Split
     validation: Split
+    generated: Generated | None
     device: torch.device
     start: SavedModel | None
     teacher: Teacher | None
@@ -85,6 +88,7 @@ def plan_training(
     loss.check(data.info())
     require_fit(loss, config)
     train, validation = split_validation(data, config.validation, config.seed)
+    generated = _generated(config, train, validation, data_dir=data_dir, download=download)
     if bool((train.labels == train.labels[0]).all()):
         raise UserError(
             f"all {len(train)} training samples are of one class; "
@@ -94,7 +98,8 @@ def plan_training(
     folder = store.models / name
     bring(folder)
     info, start = train.info(), None
-    notes = [*data.notes, *_notes(config, loss, inner, inner_text, len(data.classes))]
+    more = generated.split.notes if generated else ()
+    notes = [*data.notes, *more, *_notes(config, loss, inner, inner_text, len(data.classes))]
     if config.from_model is not None:
         start = find_start(config.from_model, config.model, info, store, folder)
         prepared(start, loss, info)
@@ -111,6 +116,8 @@ def plan_training(
         "model": canonical_model(config.model),
         "teacher": taught_by,
     }
+    if generated is None:  # what has no effect is no part of the identity
+        spec = {key: value for key, value in spec.items() if not key.startswith("generated")}
     fingerprints = {
         "samples": data.fingerprint(ordered=True),
         **({} if data.free is None else {"fixed": data.fixed()}),
@@ -119,7 +126,9 @@ def plan_training(
             "model": model_code(config.model, made.modules),
             "data": data_code(config.data),
             "inner": None if inner_text is None else ATTACKS.code(inner_text),
+            **({} if config.generated is None else {"generated": data_code(config.generated)}),
         },
+        **({} if generated is None else {"generated": generated.split.fingerprint(ordered=True)}),
         "built": made.given,
         "start": start.hash if start else None,
         **({} if teacher is None else {"teacher": counts_as(teacher)}),
@@ -136,6 +145,7 @@ def plan_training(
         threat=threat.text,
         train=train.to(where),
         validation=validation.to(where),
+        generated=generated and generated._replace(split=generated.split.to(where)),
         device=where,
         start=start,
         teacher=teacher,
@@ -146,10 +156,23 @@ def plan_training(
             *code_roots(config.model),
             *sorted(made.modules),
             *data_roots(config.data),
+            *(() if config.generated is None else data_roots(config.generated)),
             *(() if inner is None else (type(inner.attack).__module__,)),
         ),
         notes=tuple(notes),
     )
+
+
+def _generated(
+    config: TrainConfig, train: Split, validation: Split, *, data_dir: Path | None, download: bool
+) -> Generated | None:
+    """The generated data of a config, if any. Raises UserError where they do not fit its data."""
+    if config.generated is None:
+        return None
+    found = load(config.generated, "train", data_dir=data_dir, download=download)
+    generated = Generated(fitting(found, train, validation), config.generated_ratio)
+    make_loader(train, config, generated)
+    return generated
 
 
 def known_threat(text: str | None, data: str) -> str:
@@ -204,6 +227,7 @@ def _without_effect(config: TrainConfig, inner: Inner | None) -> list[str]:
         "no EMA": () if config.average == "ema" else ("ema_decay",),
         "no AWP": () if config.awp else ("awp_warmup",),
         f"{config.optimizer} has none": () if config.optimizer == "sgd" else ("momentum",),
+        "no generated data": () if config.generated else ("generated_ratio",),
         "no validation samples": () if config.validation else ("select",),
     }
     default = TrainConfig()

@@ -184,6 +184,7 @@ def new_trainer(plan: TrainPlan, model: Classifier | None = None) -> Trainer:
         teacher=plan.teacher.model.to(plan.device)
         if isinstance(plan.teacher, SavedModel)
         else plan.teacher,
+        generated=plan.generated,
     )
 
 

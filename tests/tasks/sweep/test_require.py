@@ -34,6 +34,7 @@ def refused(tmp_path):
         (["inner=autoattack"], {}, "a cascade cannot be an inner attack"),
         (["seed=0..1"], {"model": "small-cn"}, "small-cnn"),
         (["seed=0..1"], {"data": "digit"}, "did you mean digits"),
+        (["generated=none,digit"], {}, "did you mean digits"),
         (["attack=apgd,apdg"], {}, "did you mean"),
         (["attack=apgd,apgd:norm=3"], {}, "norm"),
         (["threat=linf:0.1,l9:1"], {}, "l9"),

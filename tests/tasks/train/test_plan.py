@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
 
 from robbench.attacks.pgd import PGD
@@ -82,3 +84,73 @@ def test_inner_settings_reach_the_inner_attack(tmp_path):
     assert plan.inner == Inner(
         PGD(steps=2), parse_threat("linf:0.15")[0], mode="train", warmup=0.25, beyond=1
     )
+
+
+@pytest.fixture
+def generated(tmp_path):
+    """Makes a file of images that look like digits, and gives its spec."""
+
+    def make(count=60, classes=10, side=8, seed=0, name="made"):
+        draw = np.random.default_rng(seed)
+        images = draw.integers(256, size=(count, 1, side, side), dtype=np.uint8)
+        np.savez(tmp_path / f"{name}.npz", image=images, label=np.arange(count) % classes)
+        return f"npz:{tmp_path / name}.npz,x=image,y=label"
+
+    return make
+
+
+def test_generated_data_are_part_of_the_identity(plan, generated, tmp_path):
+    """Their samples and their share; what has no effect is not: nothing changes without them."""
+    spec = generated()
+    plain = plan(tmp_path)
+    assert not any(key.startswith("generated") for key in plain.spec)
+    idle = plan(tmp_path, generated_ratio=0.5)
+    assert idle.identity == plain.identity
+    assert "no generated data: generated_ratio has no effect" in idle.notes
+    first, half = (
+        plan(tmp_path, generated=spec),
+        plan(tmp_path, generated=spec, generated_ratio=0.5),
+    )
+    again = plan(tmp_path, generated=generated(name="copy"))
+    assert len(first.generated.split) == 60
+    assert first.fingerprints["generated"] == again.fingerprints["generated"]
+    generated(seed=1)
+    other = plan(tmp_path, generated=spec)
+    plans = (plain, first, half, other)
+    assert len({each.identity for each in plans}) == 4
+
+
+def test_training_with_generated_data_goes_on_where_it_stopped(
+    cli, generated, same, stop_after_one_epoch, tiny, tmp_path
+):
+    """The same bits as without a stop, by the command; another share is another run."""
+    words = [*tiny, "--set", f"generated={generated()}", "--set", "generated_ratio=0.4", "--out"]
+    assert cli(*words, tmp_path / "A").code == 0
+    stop_after_one_epoch([*words, tmp_path / "B"])
+    assert cli(*words, tmp_path / "B").code == 0
+    same(tmp_path / "B" / "models" / "m", tmp_path / "A" / "models" / "m")
+    done = cli(*tiny, "--out", tmp_path / "A")
+    assert done.code == 2
+    assert "different: generated, generated_ratio" in done.err
+
+
+@pytest.mark.parametrize(
+    ("made", "more", "message"),
+    [
+        ({"classes": 7}, "", "has 7 classes, digits 10"),
+        ({"side": 9}, "", "has samples of shape"),
+        ({"count": 20}, "", "has 20 samples, and a batch takes 45"),
+        ({}, "--set generated_ratio=0.999", "without a real sample"),
+        ({}, "--set generated_ratio=1", "generated_ratio"),
+        ({}, "--set generated=npz:nowhere.npz --limit 40", "twice"),
+        (None, "--set generated=npz:nowhere.npz", "nowhere.npz"),
+        (None, "--set generated=digits", "kept for validation are also in generated data digits"),
+    ],
+)
+def test_generated_data_that_do_not_fit(cli, generated, tmp_path, made, more, message):
+    """One line, before anything is written."""
+    words = [] if made is None else ["--set", f"generated={generated(**made)}"]
+    done = cli("train --model mlp --quiet --out", tmp_path / "S", *words, *more.split())
+    assert (done.code, done.err.count("\n")) == (2, 1), done.err
+    assert message in done.err
+    assert not (tmp_path / "S").exists()
