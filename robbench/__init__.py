@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from robbench.api.results import compare, load_runs, plot, report
     from robbench.api.runs import attack
     from robbench.api.sweeps import sweep
+    from robbench.api.verification import bundle, verify
     from robbench.core.errors import RunError, UserError
     from robbench.models.outputs.options import OutputOptions
 
 _HOMES = {
     "attack": "api.runs",
+    "bundle": "api.verification",
     "cascade_suggest": "api.commands",
     "check": "api.commands",
     "compare": "api.results",
@@ -39,6 +41,7 @@ _HOMES = {
     "RunError": "core.errors",
     "train": "api.commands",
     "UserError": "core.errors",
+    "verify": "api.verification",
 }
 
 __all__ = [
@@ -47,6 +50,7 @@ __all__ = [
     "RunError",
     "UserError",
     "attack",
+    "bundle",
     "cascade_suggest",
     "check",
     "compare",
@@ -59,6 +63,7 @@ __all__ = [
     "report",
     "sweep",
     "train",
+    "verify",
 ]
 
 

@@ -17,13 +17,13 @@ R = TypeVar("R")
 # A command to copy stays as it is, up to the end of its clause.
 _COMMAND = (
     r"(?:pip install"
-    r"|robbench (?:attack|baseline|cascade|check|compare|gate|inspect|measure|query|report|show"
-    r"|sweep|train))"
+    r"|robbench (?:attack|baseline|bundle|cascade|check|compare|gate|inspect|measure|query|report"
+    r"|show|sweep|train|verify))"
     r"\b[^,;:()]*"
 )
 _FLAG = r"(?<![\w-])--([a-z][a-z-]*)"
 _CONDITION = r"--(where|allow) ('[^']*=[^']*'|[\w:=/.+-]*\w)"
-_RENAMED = {"from": "from_model"}
+_RENAMED = {"from": "from_model", "no_model": "with_model=False"}
 _SWITCHES = {"compile", "download", "force", "measure", "over_seeds", "store_points"}
 
 

@@ -35,6 +35,7 @@ from robbench.cli.show import runs, show
 from robbench.cli.streams import streams_that_hold
 from robbench.cli.sweep import sweep
 from robbench.cli.train import train
+from robbench.cli.verify import bundle, verify
 from robbench.core.errors import UserError
 from robbench.core.reproducible import prepare
 from robbench.core.trust import command_line
@@ -62,6 +63,8 @@ app.command(rich_help_panel=RESULTS, cls=Command)(plot)
 app.add_typer(cascade, name="cascade", rich_help_panel=RESULTS)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(check)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(measure)
+app.command(rich_help_panel=EVIDENCE, cls=Command)(verify)
+app.command(rich_help_panel=EVIDENCE, cls=Command)(bundle)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(gate)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(baseline)
 app.command("list", rich_help_panel=ABOUT, cls=Command)(list_)

@@ -18,6 +18,7 @@ TOPICS = (
     "sweeps",
     "clusters",
     "checks",
+    "verify",
     "gate-and-ci",
     "attacks",
     "losses",

@@ -92,6 +92,7 @@ GOOD = {
     "junit_xml": ["j.xml"], "markdown": ["m.md"], "parquet": ["p.parquet"], "folder": ["{S}"],
     "config": ["x.toml"], "toml": ["new.toml"], "file": ["x.toml"], "prefix": ["p"],
     "grid": ["loss=mart", "seed=0..1", "models=ce,at", "eps=0.1"], "steps": ["attack", "train"],
+    "targets": ["{R}", "{S}", "b.zip"], "bundle_file": ["b.zip"],
     "jobs": ["1"], "retries": ["1"], "latest": ["2", "all"],
 }  # fmt: skip
 """What is meant by most people, by the parameter's name."""

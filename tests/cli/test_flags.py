@@ -127,6 +127,11 @@ FLAGS = {
         "--download",
         "--trust-code",
     },
+    "verify": RESULTS
+    | {"--model", "--data", "--device", "--data-dir", "--download", "--trust-code"},
+    "bundle": RESULTS
+    | {"--file", "--model", "--no-model"}
+    | {"--device", "--data-dir", "--download", "--trust-code"},
     "gate": SHARED - {"--limit", "-n", "--config", "-c", "--set", "-S", "--dry-run"}
     | {
         "--baseline",
@@ -178,6 +183,8 @@ ARGUMENTS = {
     "compare": ["runs"],
     "measure": ["runs"],
     "check": ["target"],
+    "verify": ["targets"],
+    "bundle": ["runs"],
     "gate": [],
     "baseline": ["action", "run"],
     "plot": ["kind", "runs"],

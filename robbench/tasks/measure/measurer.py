@@ -6,23 +6,19 @@ What is seen goes into the tables of measures (`store/measured.py`).
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from robbench.analysis.distance_measures import is_distance, measure_distances
 from robbench.analysis.forecast import Forecast
-from robbench.core.errors import UserError
 from robbench.core.files import check_writable
-from robbench.core.trust import names_from
 from robbench.metrics.summary import summarise
 from robbench.store.locations import sibling_table
 from robbench.store.locks import locked_runs
 from robbench.store.measured import Measure, read_measures, read_sample_measures, write_measures
-from robbench.store.run import Run, attacked_model, read_run
+from robbench.store.run import Run, read_run
 from robbench.store.store import Store
-from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.forecast import forecast_measures
 from robbench.tasks.measure.observer import Observer, Watch
 from robbench.tasks.measure.rows import (
@@ -31,7 +27,8 @@ from robbench.tasks.measure.rows import (
     require_same,
     sample_rows,
 )
-from robbench.tasks.subject import Subject, find_subject, not_found, of_run
+from robbench.tasks.rebuild import rebuild
+from robbench.tasks.subject import Subject, of_run
 
 
 class Measured(NamedTuple):
@@ -142,17 +139,14 @@ class Measurer:
         )
 
     def _rebuild(self, path: Path, run: Run, model: str | None) -> Subject:
-        info = run.info
-        limit = json.loads(info["config"]).get("limit")
-        config = AttackConfig(
-            data=info["data"], split=info["split"], limit=limit, seed=info["seed"]
+        by = self.observer
+        found = rebuild(
+            path,
+            run,
+            self.store,
+            device=by.device,
+            model=model,
+            data_dir=by.data_dir,
+            download=by.download,
         )
-        try:
-            with names_from(path, model):
-                name, by = model or attacked_model(info), self.observer
-                found, _ = find_subject(
-                    name, config, self.store, by.device, by.data_dir, by.download
-                )
-        except UserError as error:
-            raise not_found(info, model, error) from error
-        return of_run(found, info, run.samples["sample_id"].to_pylist())
+        return of_run(found, run.info, run.samples["sample_id"].to_pylist())

@@ -1,0 +1,163 @@
+"""`robbench verify` and `robbench bundle`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robbench.cli import options as o
+from robbench.cli.options import option
+from robbench.cli.reporter import Reporter, print_json, print_result, print_rich, reported
+from robbench.cli.streams import result_of_a_verdict
+
+WHAT = "What to verify"
+PACK = "What to pack"
+Targets = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN|FOLDER|BUNDLE...",
+        help="Model names, run ids, Parquet files, output folders, or bundles.",
+        autocompletion=o.known_runs,
+    ),
+]
+Model = Annotated[
+    str | None,
+    option(
+        "--model",
+        panel=WHAT,
+        metavar="NAME|PATH",
+        help="The runs' model, if it is no longer under its name.",
+    ),
+]
+Data = Annotated[
+    str | None,
+    option(
+        "--data",
+        panel=WHAT,
+        metavar="SPEC",
+        help="The runs' data, if they are elsewhere than the runs say.",
+    ),
+]
+Runs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN...",
+        help="Model names, NAME@latest, run ids, Parquet files or folders.",
+        autocompletion=o.known_runs,
+    ),
+]
+File = Annotated[
+    Path, option("-o", "--file", panel=PACK, metavar="FILE", help="The bundle, such as at.zip.")
+]
+NoModel = Annotated[
+    bool, option("--no-model", panel=PACK, help="Pack only the hash of the model, no weights.")
+]
+PackedModel = Annotated[
+    str | None,
+    option(
+        "--model",
+        panel=PACK,
+        metavar="NAME|PATH",
+        help="The runs' model, if it is no longer under its name.",
+    ),
+]
+# Without its short form, which here is that of the file.
+Out = Annotated[
+    Path,
+    option(
+        "--out",
+        panel=o.PLACE,
+        envvar="ROBBENCH_OUT",
+        metavar="PATH",
+        parser=o.output,
+        help="Output folder of the runs, or an address such as s3://bucket/runs.",
+    ),
+]
+
+
+@reported
+def verify(
+    targets: Targets,
+    model: Model = None,
+    data: Data = None,
+    out: o.Out = Path("runs"),
+    device: o.Device = "auto",
+    data_dir: o.DataDir = None,
+    download: o.Download = False,
+    trust_code: o.TrustCode = False,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Confirm published numbers from stored points, with the model. Exit 1 = refuted, 4 = open.
+
+    Example: robbench verify at.zip
+    """
+    from robbench.reports.terminal.verified import summary, verified_table
+    from robbench.tasks.verify.run import plain_rows
+    from robbench.tasks.verify.run import verify as run
+
+    found, code = run(
+        targets,
+        model=model,
+        data=data,
+        out=out,
+        device=device,
+        data_dir=data_dir,
+        download=download,
+        listener=Reporter(quiet=quiet, verbose=verbose),
+    )
+    rows = [plain_rows(one) for one in found]
+    with result_of_a_verdict():
+        if as_json:
+            claims = [row for each in rows for row in each]
+            print_json("robbench.verify/1", claims=claims, exit_code=code)
+        else:
+            for one, each in zip(found, rows, strict=True):
+                print_rich(verified_table(one.title, each))
+                print_result()
+            print_result(summary([row for each in rows for row in each]))
+    if code:
+        raise typer.Exit(code)
+
+
+@reported
+def bundle(
+    runs: Runs,
+    bundle_file: File,
+    no_model: NoModel = False,
+    model: PackedModel = None,
+    out: Out = Path("runs"),
+    device: o.Device = "auto",
+    data_dir: o.DataDir = None,
+    download: o.Download = False,
+    trust_code: o.TrustCode = False,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Pack runs, their points and models into one file that others can verify.
+
+    Example: robbench bundle at -o at.zip
+    """
+    from robbench.tasks.bundle import bundle as run
+
+    reporter = Reporter(quiet=quiet, verbose=verbose)
+    made = run(
+        runs,
+        bundle_file,
+        with_model=not no_model,
+        model=model,
+        out=out,
+        device=device,
+        data_dir=data_dir,
+        download=download,
+    )
+    if as_json:
+        print_json("robbench.bundle/1", **{**made._asdict(), "path": str(made.path)})
+    else:
+        print_result(f"{made.path}: {len(made.members)} files, SHA-256 {made.sha256}")
+    for need in made.needs:
+        reporter.say(f"to verify it takes {need}" if not need.startswith("run ") else need)

@@ -1,0 +1,139 @@
+"""Pack runs, their points and models into one file that another person can verify."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import robbench
+from robbench.core.device import find_device
+from robbench.core.errors import UserError
+from robbench.core.files import require_output
+from robbench.core.spec import finite
+from robbench.store.bundle import is_member, sha256, write_bundle
+from robbench.store.locations import sibling_table
+from robbench.store.run import Run, attacked_model, read_run
+from robbench.store.store import Store
+from robbench.tasks.measure.rows import require_same
+from robbench.tasks.model_folder import find_folder, stored_config
+from robbench.tasks.rebuild import folder_of, rebuild
+from robbench.tasks.subject import of_run
+
+KINDS = ("runs", "samples", "points", "checks")
+_FACTS = (
+    *("run_id", "model", "model_source", "model_arch", "model_hash", "model_outputs", "loss"),
+    *("train_seed", "classes", "data", "split", "subset", "data_hash", "threat", "attack"),
+    *("attack_params", "seed", "n_samples", "clean_accuracy", "robust_accuracy"),
+    *("robust_accuracy_low", "robust_accuracy_high", "ci_level", "ci_method", "distance_p50"),
+    *("robbench_version", "torch_version"),
+)
+
+
+class Bundled(NamedTuple):
+    """A bundle that was written: its SHA-256, its parts, and what else it takes to verify it."""
+
+    path: Path
+    sha256: str
+    members: list[str]
+    needs: list[str]
+
+
+def bundle(
+    names: Sequence[str],
+    file: Path,
+    *,
+    with_model: bool = True,
+    model: str | None = None,
+    out: Path,
+    device: str = "auto",
+    data_dir: Path | None = None,
+    download: bool = False,
+) -> Bundled:
+    """Pack the runs that names mean. model: where that of the runs is, if it was moved.
+
+    Models that are saved folders are packed, unless not `with_model`; of others, and of data, only
+    the hash. Raises UserError as `Store.find_local`, and where a model to be packed is no longer
+    that of its run.
+    """
+    require_output(file)
+    store, where = Store(out), find_device(device)
+    members, facts, needs = dict[str, Path](), list[dict[str, Any]](), list[str]()
+    for path in store.find_local(names):
+        run = read_run(path)
+        info = run.info
+        tables = {kind: sibling_table(path, kind) for kind in KINDS}
+        parts = {
+            f"results/{kind}/{info['run_id']}.parquet": table
+            for kind, table in tables.items()
+            if table.is_file()
+        }
+        home = store if model else folder_of(path, run, store)
+        weights = _model(run, model, home) if with_model else {}
+        if weights:
+            subject = rebuild(
+                path,
+                run,
+                home,
+                device=where,
+                model=model,
+                data_dir=data_dir,
+                download=download,
+            )
+            ids = run.samples["sample_id"].to_pylist()
+            require_same(info, ids, of_run(subject, info, ids))
+        _add(members, {**parts, **weights})
+        facts.append({**{name: info[name] for name in _FACTS}, "packed": sorted(weights)})
+        needs += _needs(info, packed=bool(weights), points=tables["points"].is_file())
+    needs = list(dict.fromkeys(needs))
+    about = {"robbench": robbench.__version__, "runs": finite(facts), "needs": needs}
+    write_bundle(file, members, about)
+    return Bundled(file, sha256(file), sorted(members), needs)
+
+
+def _model(run: Run, model: str | None, store: Store) -> dict[str, Path]:
+    """The files of the model of a run, by their names in the bundle; none of no saved folder."""
+    source = attacked_model(run.info)
+    folder, which = find_folder(model or source, store)
+    if folder is None:
+        return {}
+    named, at, checkpoint = source.rpartition("@")
+    label = named if at else source
+    files = {
+        f"models/{label}/config.json": folder / "config.json",
+        f"models/{label}/{_weights(folder, checkpoint if at else None)}": folder
+        / _weights(folder, which),
+    }
+    if not all(map(is_member, files)):
+        raise UserError(
+            f"model {label} has a name that no folder can have; bundle it with --no-model"
+        )
+    return files
+
+
+def _weights(folder: Path, which: str | None) -> str:
+    config = stored_config(folder)
+    selected = config and config["selected"] and which == config["selected"]["model"]
+    return f"{'model' if selected or which is None else which}.safetensors"
+
+
+def _add(members: dict[str, Path], parts: Mapping[str, Path]) -> None:
+    for name, path in parts.items():
+        if name in members and sha256(members[name]) != sha256(path):
+            raise UserError(
+                f"{members[name]} and {path} would both be {name}: put these runs in two bundles"
+            )
+        members[name] = path
+
+
+def _needs(info: Mapping[str, Any], *, packed: bool, points: bool) -> list[str]:
+    subset = f", {info['subset']}" if info["subset"] else ""
+    needs = [f"data {info['data']} {info['split']}{subset} (samples {info['data_hash']})"]
+    if not packed:
+        needs.append(f"model {attacked_model(info)} (hash {info['model_hash']})")
+    if not points:
+        needs.append(
+            f"run {info['run_id']} kept no points: its robust accuracy cannot be confirmed "
+            "(attack with --store-points)"
+        )
+    return needs

@@ -1,0 +1,1 @@
+"""Verify runs: what of their published numbers holds on this machine."""

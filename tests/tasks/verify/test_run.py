@@ -1,0 +1,274 @@
+"""Whole verifications: runs, folders and bundles, as they are and as they were tampered with."""
+
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from robbench.core.errors import UserError
+from robbench.store.archive import write_archive
+from robbench.store.bundle import MANIFEST, sha256
+from robbench.tasks.bundle import bundle
+from robbench.tasks.verify.run import plain_rows, verify
+
+HOW = "--threat linf:0.15 --limit 30 --attack pgd:steps=3 --quiet --out"
+
+
+@pytest.fixture(scope="module")
+def attacked_at(trained, cli, for_all, tmp_path_factory):
+    """A folder with a run of `at` with points, and one of `ce` without. Not to be written to."""
+    out = shutil.copytree(trained, tmp_path_factory.mktemp("verify") / "S")
+    for words in ("attack at --store-points", "attack ce"):
+        done = cli(f"{words} {HOW}", out)
+        assert done.code == 0, done.err
+    with for_all(out):
+        yield out
+
+
+@pytest.fixture
+def out(attacked_at, tmp_path):
+    """A copy to tamper with."""
+    return shutil.copytree(attacked_at, tmp_path / "S")
+
+
+def _verdicts(names, out, **options):
+    found, code = verify([str(name) for name in names], out=out, **options)
+    return {c.claim: c for one in found for c in one.claims}, code
+
+
+def _file(out, kind):
+    """The table of the run that has points."""
+    (points,) = (out / "results" / "points").glob("*.parquet")
+    return out / "results" / kind / points.name
+
+
+def _change(path, **columns):
+    """Other values in columns of a table, which stays one of ours."""
+    table = pq.read_table(path)
+    for name, values in columns.items():
+        field = table.schema.field(name)
+        plain = pa.string() if pa.types.is_dictionary(field.type) else field.type
+        column = pa.array(values, plain).cast(field.type)
+        table = table.set_column(table.schema.get_field_index(name), field, column)
+    pq.write_table(table, path, write_page_checksum=True)
+
+
+def test_a_run_with_points_is_confirmed(attacked_at):
+    """By its id, its file, and its folder; nothing is written."""
+    claims, code = _verdicts(["at"], attacked_at)
+    assert code == 0
+    assert {claim.verdict for claim in claims.values()} == {"confirmed"}
+    info = pq.read_table(_file(attacked_at, "runs")).to_pylist()[0]
+    assert claims["robust accuracy"].confirmed == pytest.approx(info["robust_accuracy"])
+    assert claims["model"].confirmed == info["model_hash"]
+    assert _verdicts([_file(attacked_at, "runs")], attacked_at)[1] == 0
+
+
+def test_a_folder_with_a_run_without_points_is_not_enough(attacked_at, tmp_path):
+    """The models are found beside the runs, not in another output folder."""
+    found, code = verify([str(attacked_at)], out=tmp_path)
+    assert (len(found), code) == (2, 4)
+    open_ = [c.claim for one in found for c in one.claims if c.verdict != "confirmed"]
+    assert open_ == ["stored points", "robust accuracy"]
+
+
+def test_a_robust_accuracy_that_was_raised_is_refuted(out):
+    """In the row, and with its samples: the points tell."""
+    row, samples = _file(out, "runs"), _file(out, "samples")
+    known = pq.read_table(samples).to_pylist()
+    _change(row, robust_accuracy=[0.99])
+    claims, code = _verdicts([row], out)
+    assert (code, claims["table from rows"].verdict) == (1, "refuted")
+    assert claims["robust accuracy"].verdict == "refuted"
+    n = len(known)
+    broken = [row["broken_by"] == "clean" for row in known]
+    by = ["clean" if wrong else None for wrong in broken]
+    _change(samples, adversarial=broken, robust=[not b for b in broken], broken_by=by)
+    rate = 1 - sum(broken) / n
+    _change(row, robust_accuracy=[rate], n_robust=[n - sum(broken)], n_adversarial=[sum(broken)])
+    claims, code = _verdicts([row], out)
+    assert (code, claims["robust accuracy"].verdict) == (1, "refuted")
+    assert claims["robust accuracy"].confirmed < rate
+    assert claims["stored points"].verdict == "refuted"
+
+
+def test_a_robust_accuracy_that_was_lowered_is_refuted(out):
+    """Points of survivors, said to be adversarial: the model says otherwise."""
+    _change(_file(out, "points"), adversarial=[True] * len(pq.read_table(_file(out, "points"))))
+    n = 30
+    _change(
+        _file(out, "samples"), adversarial=[True] * n, robust=[False] * n, broken_by=["fgsm"] * n
+    )
+    claims, code = _verdicts([_file(out, "runs")], out)
+    assert (code, claims["stored points"].verdict) == (1, "refuted")
+    assert claims["robust accuracy"].verdict == "refuted"
+
+
+def test_points_outside_of_the_budget_are_refuted(out):
+    """Twice as far, they break more, and count for nothing."""
+    points = _file(out, "points")
+    rows = pq.read_table(points).to_pylist()
+    types = {"f2": "<f2", "f4": "<f4"}
+    far = [np.frombuffer(r["delta"], types[r["encoding"]]).astype("<f4") * 2 for r in rows]
+    _change(points, delta=[d.tobytes() for d in far], encoding=["f4"] * len(rows))
+    claims, code = _verdicts([_file(out, "runs")], out)
+    assert (code, claims["stored points"].verdict) == (1, "refuted")
+    assert claims["stored points"].confirmed < len(rows)
+
+
+def test_other_weights_are_refuted(out):
+    """Then the model is not asked: its answers would be of another."""
+    shutil.copy(out / "models" / "ce" / "model.safetensors", out / "models" / "at")
+    claims, code = _verdicts([_file(out, "runs")], out)
+    assert (code, claims["model"].verdict, claims["its answers"].verdict) == (1, *["refuted"] * 2)
+    assert claims["clean accuracy"].verdict == "unconfirmed"
+    assert claims["table from rows"].verdict == "confirmed"
+
+
+def test_other_data_are_refuted(attacked_at):
+    """The digits of another split have other samples; the model may say where it is."""
+    claims, code = _verdicts(["at"], attacked_at, data="digits[3,8]", model="at")
+    assert (code, claims["samples"].verdict) == (1, "refuted")
+    assert (
+        _verdicts(["at"], attacked_at, data="digits", model=str(attacked_at / "models/at"))[1] == 0
+    )
+
+
+def test_rows_left_out_are_refuted(out):
+    """A run of fewer samples than its settings name: the data tell."""
+    samples = pq.read_table(_file(out, "samples")).slice(0, 20)
+    pq.write_table(samples, _file(out, "samples"))
+    _change(_file(out, "runs"), n_samples=[20])
+    claims, code = _verdicts([_file(out, "runs")], out)
+    assert (code, claims["samples"].verdict) == (1, "refuted")
+
+
+def test_a_model_that_is_gone_leaves_all_open(out):
+    """What the rows say of themselves is verified; a model that was named and is not there, not."""
+    shutil.rmtree(out / "models" / "at")
+    claims, code = _verdicts([_file(out, "runs")], out)
+    assert (code, claims["table from rows"].verdict) == (4, "confirmed")
+    assert claims["robust accuracy"].verdict == "unconfirmed"
+    assert "--model" in claims["robust accuracy"].why
+    with pytest.raises(UserError, match="nowhere"):
+        _verdicts([_file(out, "runs")], out, model="nowhere")
+
+
+@pytest.mark.parametrize("target", ["3", "least-likely", "random"])
+def test_a_target(store, cli, target):
+    """Each sample's class is computed again; rows with another are refuted."""
+    done = cli(f"attack ce --target {target} --store-points {HOW}", store)
+    assert done.code == 0, done.err
+    claims, code = _verdicts(["ce"], store)
+    assert (code, "target not reached" in claims) == (0, True)
+    rows = pq.read_table(_file(store, "samples")).to_pylist()
+    other = [(row["target"] + 1) % 10 for row in rows[:2]]
+    _change(_file(store, "samples"), target=other + [row["target"] for row in rows[2:]])
+    claims, code = _verdicts(["ce"], store)
+    assert (code, claims["targets"].verdict, len(claims["targets"].samples)) == (1, "refuted", 2)
+
+
+def test_an_audit_leaves_no_evidence_of_what_withstood(store, cli):
+    """Its bound is named, not confirmed."""
+    words = "--audit 5 --audit-attack apgd:steps=10 --store-points"
+    assert cli(f"attack at {words} {HOW}", store).code == 0
+    claims, code = _verdicts(["at"], store)
+    assert (code, claims["robust accuracy, audited"].verdict) == (4, "unconfirmed")
+    assert claims["robust accuracy"].verdict == "confirmed"
+
+
+@pytest.fixture
+def packed(attacked_at, tmp_path):
+    """A bundle of the run of `at`."""
+    return bundle(["at"], tmp_path / "at.zip", out=attacked_at).path
+
+
+def test_a_bundle_is_verified_without_the_folder_it_is_of(packed, tmp_path, monkeypatch):
+    """With its own model, in a folder where there is none."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    claims, code = _verdicts([packed], tmp_path / "elsewhere" / "runs")
+    assert (code, {claim.verdict for claim in claims.values()}) == (0, {"confirmed"})
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_flipped_byte_of_a_bundle_is_found_wherever_it_is(packed, tmp_path):
+    """In every member, and it is named; between them, by its place."""
+    whole = packed.read_bytes()
+    with zipfile.ZipFile(packed) as archive:
+        entries = archive.infolist()
+    for entry in entries:
+        start = entry.header_offset + 30 + len(entry.filename)
+        for place in (start, start + entry.file_size // 2, start + entry.file_size - 1):
+            changed = bytearray(whole)
+            changed[place] ^= 0x10
+            packed.write_bytes(changed)
+            claims, code = _verdicts([packed], tmp_path)
+            assert (code, claims[entry.filename].verdict) == (1, "refuted")
+    changed = bytearray(whole)
+    changed[entries[1].header_offset + 10] ^= 1  # its time
+    packed.write_bytes(changed)
+    claims, code = _verdicts([packed], tmp_path)
+    assert (code, list(claims)) == (1, [f"byte {entries[1].header_offset + 10}"])
+
+
+def _repack(path, change):
+    """A bundle whose hashes are right for what was changed: a new one."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(parts[MANIFEST])
+    change(manifest, parts)
+    parts[MANIFEST] = json.dumps(manifest).encode()
+    write_archive(path, parts)
+
+
+def test_a_bundle_packed_again_with_other_points_is_refuted(packed, tmp_path):
+    """All hashes are right: the model is asked."""
+    scratch = tmp_path / "p.parquet"
+
+    def change(manifest, parts):
+        (name,) = (name for name in parts if "points" in name)
+        scratch.write_bytes(parts[name])
+        rows = pq.read_table(scratch).to_pylist()
+        _change(scratch, delta=[bytes(len(row["delta"])) for row in rows])
+        parts[name] = scratch.read_bytes()
+        manifest["members"][name] = {"bytes": len(parts[name]), "sha256": sha256(scratch)}
+
+    _repack(packed, change)
+    claims, code = _verdicts([packed], tmp_path)
+    assert (claims["SHA-256 of files"].verdict, code) == ("confirmed", 1)
+    assert claims["stored points"].verdict == "refuted"
+
+
+def test_a_manifest_that_names_other_runs(packed, tmp_path):
+    """What it says of itself would be of others."""
+    _repack(packed, lambda manifest, parts: manifest["runs"].append({"run_id": "0123456789ab"}))
+    with pytest.raises(UserError, match="does not name the runs"):
+        verify([str(packed)], out=tmp_path)
+    _repack(packed, lambda manifest, parts: manifest.update(runs=[{}]))
+    with pytest.raises(UserError, match="run_id"):
+        verify([str(packed)], out=tmp_path)
+
+
+def test_a_bundle_without_the_model(attacked_at, tmp_path):
+    """The hash is there: the model is named, or found in the output folder."""
+    made = bundle(["at"], tmp_path / "b.zip", with_model=False, out=attacked_at)
+    assert _verdicts([made.path], tmp_path)[1] == 4
+    assert _verdicts([made.path], tmp_path, model=str(attacked_at / "models" / "at"))[1] == 0
+    assert _verdicts([made.path], attacked_at)[1] == 0
+    assert _verdicts([made.path], attacked_at, model="ce")[1] == 1
+
+
+def test_claims_as_plain_values(attacked_at):
+    """Ids are text, and each row says what it is about."""
+    (one,), _ = verify(["ce"], out=attacked_at)
+    rows = {row["claim"]: row for row in plain_rows(one)}
+    robust = rows["robust accuracy"]
+    assert (robust["model"], robust["data"], robust["threat"]) == ("ce", "digits", "linf:0.15")
+    ids = [f"{c:016x}" for claim in one.claims for c in claim.samples]
+    assert robust["samples"] == ids != []
+    json.dumps(list(rows.values()))
