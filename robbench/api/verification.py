@@ -33,9 +33,9 @@ def verify(
     """Confirm published numbers of runs or bundles, as `robbench verify` does: one row per claim.
 
     `verdict` is confirmed, refuted, rounding or unconfirmed; `.attrs["exit_code"]` is 0 where all
-    are confirmed, 1 where one is refuted, else 4. runs: names, or the path of a bundle. model, data: where those of the runs are by now,
-    if not where the runs say. Raises UserError for names that mean nothing, and for files that are
-    no bundle.
+    are confirmed, 1 where one is refuted, else 4. runs: names, or the path of a bundle. model,
+    data: where those of the runs are by now, if not where the runs say. Raises UserError for names
+    that mean nothing, and for files that are no bundle.
     """
     import pandas as pd
 
