@@ -52,6 +52,14 @@ def _shattered(x: Tensor) -> Tensor:
     return x + 0.004 * torch.sin(5000 * x)
 
 
+def _rugged(x: Tensor) -> Tensor:
+    """Ripples about as long as an attack's steps: the slope is right, and leads nowhere.
+
+    So does the loss of TRADES at some seeds (Li et al. 2024, arXiv:2410.07675).
+    """
+    return x + 0.02 * torch.sin(100 * x)
+
+
 def _purified(x: Tensor) -> Tensor:
     """One step that optimises the input inside the forward pass."""
     with torch.enable_grad():
@@ -90,6 +98,7 @@ DEFENCES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]
     "probabilities": (_same, lambda z: log_softmax(z).exp()),
     "log-probabilities": (_same, log_softmax),
     "shattered gradient": (_shattered, _same),
+    "rugged loss": (_rugged, _same),
     "purified input": (_purified, _same),
     "batch statistics": (lambda x: x - 0.2 * x.mean(0, keepdim=True), _same),
     "root of zero": (lambda x: x.square().sqrt(), _same),

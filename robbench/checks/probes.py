@@ -35,10 +35,14 @@ class ProbeResult(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """The trajectory of an attack on N rows, also past their first success. On the CPU."""
+    """The trajectory of an attack on N rows, also past their first success.
+
+    On the CPU, but for the points.
+    """
 
     values: Tensor  # [steps+1,N] the objective it climbs
     hits: Tensor  # [steps+1,N] bool: misclassified there
+    points: Tensor  # [N,*] where it ends
 
 
 class Probes:
@@ -155,9 +159,10 @@ def follow(attack: Attack[Any], model: nn.Module, p: Problem, tiles: Tiles) -> T
     p = attack.vary(p, t)  # as the engine starts it
     state, book, everyone = attack.start(p), blank_book(p), torch.ones_like(p.y, dtype=torch.bool)
     for _ in range(attack.steps + 1):
+        points = attack.point(state)
         state, _ = oracle.step(attack, state, p, book, t, everyone, attack.steps)
         t = t + 1
-    return Trace(torch.stack(oracle.values).cpu(), torch.stack(oracle.hits).cpu())
+    return Trace(torch.stack(oracle.values).cpu(), torch.stack(oracle.hits).cpu(), points)
 
 
 class _Recorder(ModelOracle):

@@ -3,7 +3,8 @@
 Sources: the checklist of Carlini et al. 2019 (arXiv:1902.06705), the checks of AutoAttack (Croce
 and Hein 2020, arXiv:2003.01690), the signs of obfuscated gradients of Athalye et al. 2018
 (arXiv:1802.00420), the indicators of failure of Pintor et al. 2022 (arXiv:2106.09947), the
-saturation of Carlini and Wagner 2016 (arXiv:1607.04311), margin consistency (Ngnawé et al. 2024,
+saturation of Carlini and Wagner 2016 (arXiv:1607.04311), the stationary condition of Wang et al.
+2019 (arXiv:2112.08304), margin consistency (Ngnawé et al. 2024,
 arXiv:2406.18451).
 """
 
@@ -125,6 +126,13 @@ CHECKS: tuple[Check, ...] = (
         trajectory.incomplete,
         "Pintor et al. 2022: incomplete optimization",
         42,
+    ),
+    Check(
+        "stationary",
+        "error",
+        trajectory.stationary,
+        "Wang et al. 2019: first-order stationary condition",
+        45,
     ),
     Check(
         "silent-success",

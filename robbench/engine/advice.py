@@ -154,6 +154,7 @@ HINTS = {
     "step-size": Hint(("apgd",), "tune it, or use {}", "tune it"),
     "logit-scale": Hint((MARGIN,), ": add {}"),
     "loss-gap": Hint((MARGIN,), ": add {}"),
+    "stationary": Hint(("square", "transfer"), ": add {}"),
     "zero-gradient-met": Hint(
         (MARGIN, "square", FLOAT64), "add {}", "look for rounding or saturation in the model"
     ),

@@ -60,11 +60,17 @@ def cases(train: Split, only: Callable[[str], bool] = lambda name: True) -> list
     robust = train_small(
         train, threat, TrainConfig(model="small-cnn:width=16", epochs=8, inner="pgd:steps=5")
     )
+    trades = train_small(
+        train,
+        threat,
+        TrainConfig(model="small-cnn:width=16", epochs=8, loss="trades", inner="pgd:steps=5"),
+    )
     linear = train_small(train, threat, TrainConfig(model="mlp:depth=0", epochs=5))
     fully = train_small(train, threat, TrainConfig(model="mlp:width=64", epochs=5, seed=2))
     good = {
         "undefended": plain,
         "adversarially trained": robust,
+        "TRADES": trades,
         "linear": linear,
         "fully connected": fully,
     }

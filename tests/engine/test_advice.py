@@ -45,7 +45,7 @@ def test_nothing_that_was_done_is_advised(name: str) -> None:
         assert "{" not in text
         for kind in hint.wanted:
             assert (kind in text) == (kind not in done), (text, done)
-    assert name in TEXTS or name in ("step-size", "logit-scale", "loss-gap")
+    assert name in TEXTS or name in ("step-size", "logit-scale", "loss-gap", "stationary")
 
 
 def test_the_sentences() -> None:

@@ -12,11 +12,13 @@ from robbench.tasks.self_test import WEAK, self_test
 
 FEW = (
     "undefended",
+    "TRADES",
     "linear",
     "logits x 1000",
     "gradient stopped",
     "probabilities",
     "shattered gradient",
+    "rugged loss",
 )
 CHEAP = tuple(check for check in CHECKS if check.cost <= 50)
 
@@ -39,12 +41,15 @@ def examined(one_thread: None):
 def test_masked_models_are_flagged_and_good_ones_are_not(examined) -> None:
     """By the checks that were made for what is wrong with them, among others."""
     assert {name: e.as_expected for name, e in examined.items()} == dict.fromkeys(FEW, True)
-    assert examined["undefended"].flagged_by == examined["linear"].flagged_by == []
+    for good in ("undefended", "TRADES", "linear"):
+        assert examined[good].flagged_by == []
     assert examined["logits x 1000"].flagged_by == ["zero-gradient"]  # attacks rescale such logits
     assert {"no-gradient", "finite-difference", "huge-eps"} <= set(
         examined["gradient stopped"].flagged_by
     )
     assert {"finite-difference", "huge-eps"} <= set(examined["shattered gradient"].flagged_by)
+    assert {"stationary", "single-step"} <= set(examined["rugged loss"].flagged_by)
+    assert "finite-difference" not in examined["rugged loss"].flagged_by
     assert examined["probabilities"].flagged_by == ["probabilities"]
 
 
