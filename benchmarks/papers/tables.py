@@ -48,7 +48,7 @@ _MARGINS = (
     _measure("gradient", "margin_gradient_l1 worst test", digits=1),
     _measure("flips %", "flip_share clean test", 100, 1),
 )
-PLAIN = "foolbox:LinfPGD,options=(steps=50)"
+PLAIN = "foolbox:attack=LinfPGD,options=(steps=50)"
 _ISCE = {
     "plain PGD-50": PLAIN,
     "PGD-50": "pgd:steps=50",
@@ -109,18 +109,21 @@ SHEETS: dict[str, tuple[Sheet, ...]] = {
             ),
         ),
     ),
-    "losses-mnist": (
-        Sheet(
-            "",
-            "losses-mnist",
-            (
-                *_ATTACKED,
-                *_MARGINS[:2],
-                Column("queries", "queries", {}, 1.0, 0),
-                Column("passes", "train_passes", {}, 1.0, 1),
+    **{
+        sweep: (
+            Sheet(
+                "",
+                sweep,
+                (
+                    *_ATTACKED,
+                    *_MARGINS[:2],
+                    Column("queries", "queries", {}, 1.0, 0),
+                    Column("passes", "train_passes", {}, 1.0, 1),
+                ),
             ),
-        ),
-    ),
+        )
+        for sweep in ("losses-mnist", "losses-mnist-ema", "losses-mnist-teacher")
+    },
     "losses-mnist-clean": tuple(
         Sheet(
             f"linf:{eps}",
