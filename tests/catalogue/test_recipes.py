@@ -114,6 +114,37 @@ def test_the_single_step_one():
     assert "not measured here" in recipes()["cifar10-rn18-n-fgsm"]
 
 
+def test_the_strongest_one():
+    """cifar10-rn18-best is TRADES, AWP, an average and IDBH-weak, and no number of it is known."""
+    config = settings("cifar10-rn18-best")
+    loss, attack = LOSSES.build(config.loss), ATTACKS.build(config.inner)
+    assert (loss.beta, config.awp, config.average, config.augment, config.epochs) == (
+        6,
+        0.005,
+        "ema",
+        "idbh-weak",
+        200,
+    )
+    assert config.awp_warmup * config.epochs == 10
+    assert (attack.steps, attack.init) == (10, "gaussian")
+    assert attack.rate * single_threat(config.threat).eps == pytest.approx(2 / 255)
+    assert "not measured here" in recipes()["cifar10-rn18-best"]
+
+
+@pytest.mark.parametrize("name", ["cifar10-rn18-best", "cifar10-rn18-n-fgsm"])
+def test_the_newest_ones_train(cli, tmp_path, name):
+    """One epoch on digits with a small model: every part of the recipe runs, a model is kept."""
+    words = f"train --recipe {name} --data digits --model small-cnn --limit 60 --epochs 1 --quiet"
+    plan = cli(f"{words} --set validation=0.2 --dry-run --out", tmp_path)
+    assert plan.code == 0, plan.err
+    given = read_recipe(name)
+    changed = {"data", "model", "epochs", "validation", "loss", "inner"}
+    assert all(plan.json["config"][key] == given[key] for key in given.keys() - changed)
+    done = cli(f"{words} --set validation=0.2 --json --out", tmp_path)
+    assert done.code == 0, done.err
+    assert (tmp_path / "models" / done.json["name"] / "model.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("typo", "meant"),
     [("cifar10-rn81", "cifar10-rn18"), ("digit-smoke", "digits-smoke"), ("MNIST", "mnist")],
