@@ -266,6 +266,14 @@ class HiddenAdversary(Loss):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class HiddenTeacher(Loss):
+    """Learns from a teacher, and does not say that it needs one."""
+
+    def __call__(self, step: Step) -> Tensor:
+        return (step.clean.logits - step.teacher(step.x)).square().mean(1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Nothing(Plain):
     """Forgets to return."""
 

@@ -190,6 +190,7 @@ def test_an_attack_that_leaves_the_ball_gains_nothing_by_it() -> None:
     [
         ("Nothing", "its value must be a tensor, not NoneType"),
         ("HiddenAdversary", r"calls step.adversary\(\) .*inner: ClassVar"),
+        ("HiddenTeacher", r"calls step.teacher\(\) .*let its property teacher return"),
         ("Scalar", r"must have shape \(24,\), not \(\)"),
         ("Column", r"must have shape \(24,\), not \(24, 1\)"),
         ("Coupled", "set batch_coupled = True"),

@@ -60,6 +60,15 @@ def test_no_gradient_reaches_the_teacher(taught_step):
     assert all(module.training for module in teacher.modules())
 
 
+def test_a_second_call_meets_the_same_points(taught_step):
+    """As weight perturbation makes one: only the output at the points is new."""
+    step = taught_step(ADR())
+    values = ADR()(step)
+    again = step.again(step.notes)
+    assert torch.equal(ADR()(again), values)
+    assert (again.n_forward, again.n_backward) == (12, 12)
+
+
 def test_lam_of_none_is_adversarial_training(taught_step, plain_pgd):
     """No share of the teacher: the labels as they are."""
     loss = ADR(lam=0, last_lam=0)

@@ -281,6 +281,21 @@ def test_a_model_that_began_with_anothers_weights_has_that_ones_command_too(
     assert not gather(runs, None, command="").trainings["tuned"].starts
 
 
+def test_a_model_that_learnt_from_another_has_that_ones_command_too(attacked, cli, tmp_path):
+    """The teacher's, and once where it is also the start."""
+    out = shutil.copytree(attacked, tmp_path / "S")
+    words = "train --loss hat --teacher m --epochs 1 --limit 60"
+    for name, more in (("taught", "--model mlp:width=8"), ("both", "--from m")):
+        done = cli(f"{words} {more} --name {name} --out {out}")
+        assert done.code == 0, done.err
+        done = cli(f"attack {name} --attack fgsm --threat linf:0.1 --limit 20 --out {out}")
+        assert done.code == 0, done.err
+    for name in ("taught", "both"):
+        runs = [(path, run) for path, run in _runs(out) if run.info["model"] == name]
+        (before,) = gather(runs, None, command="").trainings[name].starts
+        assert before.line.startswith("robbench train --data digits --model mlp")
+
+
 def test_where_and_over_seeds_choose_what_is_shown(attacked, cli, tmp_path):
     """A condition leaves runs out, one that nothing meets is refused; seeds are one row."""
     made = report([], attacked, tmp_path / "r.html", where=["threat=l2:0.5"], over_seeds=True)

@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from robbench.attacks.pgd import PGD
+from robbench.losses.adr import ADR
 from robbench.losses.base import Loss
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.gkl import GKL
@@ -88,6 +89,11 @@ CASES: dict[str, tuple[Loss, Inner | None, dict[str, Any]]] = {
         Inner(PGD(steps=2, init="gaussian"), THREAT),
         {"lr": 0.1, "epochs": 3, "awp": 0.01},
     ),
+    "taught": (
+        ADR(),
+        Inner(PGD(steps=2), THREAT),
+        {"lr": 0.1, "average": "ema", "ema_decay": 0.8},
+    ),
     "pairs": (
         CrossEntropy(),
         Inner(PGD(steps=2), THREAT),
@@ -132,6 +138,7 @@ def train(case: str) -> dict[str, Any]:
         Recipe(**{**usual, **changes}),
         inner=inner,
         threat=THREAT,
+        teacher=loss.teacher,
     )
     rows = [
         {**trainer.run_epoch(lambda _: None), "seconds": 0} for _ in range(trainer.recipe.epochs)
@@ -378,9 +385,11 @@ def test_two_processes_are_one(two, case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_all_processes_have_the_same_bits(two, case):
-    """Weights, running statistics and memories are the same in both processes, to the last bit."""
+    """Weights, running statistics, averages and memories are the same in both processes, to the
+    last bit.
+    """
     first, second = (trained[case] for trained in two[0])
-    for what in ("model", "memories"):
+    for what in ("model", "best", "memories"):
         for name, value in first[what].items():
             assert torch.equal(value, second[what][name]), (what, name)
     assert first["rows"][0]["train_loss"] == second["rows"][0]["train_loss"]
