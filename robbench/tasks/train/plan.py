@@ -208,7 +208,7 @@ def _notes(
             f"loss {config.loss} depends on the batch, "
             f"and each of {processes} processes has its share for a batch"
         )
-    notes += _without_effect(config, inner)
+    notes += _without_effect(config, loss, inner)
     if inner is not None:
         attacks = [(str(inner_text), inner.attack)]
         return notes + [flag.text for flag in adaptations(classes, attacks)]
@@ -220,10 +220,11 @@ def _notes(
     return notes
 
 
-def _without_effect(config: TrainConfig, inner: Inner | None) -> list[str]:
+def _without_effect(config: TrainConfig, loss: Loss, inner: Inner | None) -> list[str]:
     """A note for each group of settings that were changed and have no effect."""
     off = {
         "no inner attack": () if inner else ("eps_warmup", "inner_beyond", "inner_mode"),
+        f"loss {config.loss} takes all steps": ("inner_beyond",) if loss.nearest and inner else (),
         "no EMA": () if config.average == "ema" else ("ema_decay",),
         "no AWP": () if config.awp else ("awp_warmup",),
         f"{config.optimizer} has none": () if config.optimizer == "sgd" else ("momentum",),

@@ -86,6 +86,13 @@ def test_inner_settings_reach_the_inner_attack(tmp_path):
     )
 
 
+@pytest.mark.parametrize(("loss", "idle"), [("dyart", True), ("trades", False)])
+def test_a_way_to_the_boundary_is_not_cut_short(plan, tmp_path, loss, idle):
+    """A setting that stops the inner attack early is said to have no effect there."""
+    made = plan(tmp_path, loss=loss, inner=None, inner_beyond=1)
+    assert (f"loss {loss} takes all steps: inner_beyond has no effect" in made.notes) == idle
+
+
 @pytest.fixture
 def generated(tmp_path):
     """Makes a file of images that look like digits, and gives its spec."""
