@@ -91,7 +91,7 @@ def verify(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Confirm published numbers from stored points, with the model. Exit 1 = refuted, 4 = open.
+    """Confirm published numbers from stored points. Exit 1 = refuted, 4 = not enough evidence.
 
     Example: robbench verify at.zip
     """

@@ -68,8 +68,8 @@ class Verifier:
             if changed:  # nothing in it is looked at any further
                 return found
             ids = sorted(run["run_id"] for run in manifest["runs"])
-            runs = Store(folder).find_local() if ids else []
-            if sorted(file.stem for file in runs) != ids:
+            runs = sorted((Path(folder) / "results" / "runs").glob("*.parquet"))
+            if not ids or sorted(file.stem for file in runs) != ids:
                 raise UserError(f"{path}: its manifest does not name the runs that are in it")
             return found + [self._run(file) for file in runs]
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import zipfile
 
 import numpy as np
@@ -249,6 +250,9 @@ def test_a_manifest_that_names_other_runs(packed, tmp_path):
     _repack(packed, lambda manifest, parts: manifest["runs"].append({"run_id": "0123456789ab"}))
     with pytest.raises(UserError, match="does not name the runs"):
         verify([str(packed)], out=tmp_path)
+    _repack(packed, lambda manifest, parts: manifest.update(runs=[]))
+    with pytest.raises(UserError, match="does not name the runs"):
+        verify([str(packed)], out=tmp_path)
     _repack(packed, lambda manifest, parts: manifest.update(runs=[{}]))
     with pytest.raises(UserError, match="run_id"):
         verify([str(packed)], out=tmp_path)
@@ -261,6 +265,32 @@ def test_a_bundle_without_the_model(attacked_at, tmp_path):
     assert _verdicts([made.path], tmp_path, model=str(attacked_at / "models" / "at"))[1] == 0
     assert _verdicts([made.path], attacked_at)[1] == 0
     assert _verdicts([made.path], attacked_at, model="ce")[1] == 1
+
+
+HOSTILE = """
+from pathlib import Path
+from torch import nn
+Path("ran").touch()
+
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+"""
+
+
+def test_nothing_of_a_bundle_is_executed(cli, private, tmp_path):
+    """It names code of the one who made it, which runs only where that is trusted."""
+    here, how = private("hostile", HOSTILE), f"--data digits --store-points {HOW}"
+    assert cli(f"attack hostile:make {how}", tmp_path / "S", cwd=here).code == 0
+    sys.modules.pop("hostile")
+    (here / "ran").unlink()
+    done = cli("bundle hostile:make -o b.zip --out", tmp_path / "S", cwd=here)
+    assert done.code == 0, done.err
+    done = cli("verify b.zip", cwd=here)
+    assert (done.code, (here / "ran").exists()) == (4, False)
+    assert "give --trust-code" in " ".join(done.out.split())
+    assert "table from rows" in done.out
+    assert cli("verify b.zip --trust-code", cwd=here).code == 0
+    assert (here / "ran").exists()
 
 
 def test_claims_as_plain_values(attacked_at):
