@@ -71,7 +71,11 @@ def of_numbers(
         names[1] = "target not reached"
     if seen is None:
         pairs = zip(names, published, strict=True)
-        return [Claim(info["run_id"], *pair, None, "unconfirmed", why) for pair in pairs]
+        return [
+            Claim(info["run_id"], name, number, None, "unconfirmed", why)
+            for name, number in pairs
+            if number is not None
+        ]
     place = {row["sample_id"]: row for row in run.samples.to_pylist()}
     rows = [place[sample] for sample in ids]
     claimed = torch.tensor([row["adversarial"] for row in rows])
@@ -91,8 +95,8 @@ def of_numbers(
     bound, rate = numbers(seen.broken), float(seen.correct.double().mean())
     return [
         *_points(run, ids, seen, from_attack),
-        _number(run, names[0], published[0], rate, ids, clean_hard, seen.correct_unsure),
-        _number(run, names[1], published[1], bound, ids, hard, soft, missing, above=not budget),
+        *_number(run, names[0], published[0], rate, ids, clean_hard, seen.correct_unsure),
+        *_number(run, names[1], published[1], bound, ids, hard, soft, missing, above=not budget),
         *_audit(run),
     ]
 
@@ -132,10 +136,13 @@ def _number(
     missing: Tensor | None = None,
     *,
     above: bool = False,
-) -> Claim:
-    """above: smaller than published is confirmed as well, as of distances stored shorter."""
+) -> list[Claim]:
+    """The claim of a number; none where none was published, as by an older robbench.
+
+    above: smaller than published is confirmed as well, as of distances stored shorter.
+    """
     if published is None:
-        published = math.nan
+        return []
     same = math.isclose(published, found, rel_tol=1e-6, abs_tol=1e-9) or (
         above and found <= published
     )
@@ -152,7 +159,7 @@ def _number(
         why = f"{int(soft.sum())} samples differ by rounding, or the model answers at random"
     elif not same:
         why = "the number does not follow from the samples"
-    return Claim(run.info["run_id"], name, published, found, verdict, why, _ids(ids, odd))
+    return [Claim(run.info["run_id"], name, published, found, verdict, why, _ids(ids, odd))]
 
 
 def _audit(run: Run) -> list[Claim]:

@@ -172,6 +172,13 @@ def test_the_median_distance_without_a_budget(stored, make_samples, factor, verd
     assert (claim.verdict, claim.confirmed) == (verdict, pytest.approx(0.125 * factor))
 
 
+def test_a_number_that_was_not_published(run):
+    """Nothing is said of it, as of the distance in files of an older robbench."""
+    run.info["robust_accuracy"] = None
+    assert list(_numbers(run, _seen(run))) == ["stored points", "clean accuracy"]
+    assert list(_numbers(run, None)) == ["clean accuracy"]
+
+
 def test_the_threat_model_of_the_row(stored):
     """The text is what is verified, so norm and eps must be its."""
     assert of_table(stored("0123456789ab")).verdict == "confirmed"
