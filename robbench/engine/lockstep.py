@@ -7,11 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robbench.attacks.base import AnyRowAttack, state_of
+from robbench.attacks.base import AnyRowAttack, Oracle, state_of
+from robbench.core.rows import nowhere
 from robbench.core.tiles import Model, Tiles
 from robbench.engine.oracle import ModelOracle, blank_book
-from robbench.objectives import RowObjective
-from robbench.threat.problem import Problem
+from robbench.objectives import RowObjective, answered
+from robbench.threat.problem import Problem, size_and_fits
 
 
 class Adversarial(NamedTuple):
@@ -22,6 +23,24 @@ class Adversarial(NamedTuple):
         Tensor  # [B] int64: steps before the first misclassified point, `steps` if there was none
     )
     steps: int
+
+
+class _FirstHits(ModelOracle):
+    """An oracle that books when a row was first misclassified, and nothing else: nobody reads it.
+
+    Training makes no other use of a book, which takes as long as the rest of a step.
+    """
+
+    margins = Oracle.margins
+
+    def _hits(self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor | None = None) -> Tensor:
+        hit = wrong & answered(logits)
+        fresh = hit & ~self.book.found
+        if not nowhere(fresh):
+            _, counts = size_and_fits(x, self.p, among=fresh)
+            book = self.book.where(counts, first=self.t)
+            self.book = book.replace(found=book.found | counts)
+        return hit
 
 
 def lockstep(
@@ -39,7 +58,7 @@ def lockstep(
     be frozen and its mode chosen (`core/freeze.py`).
     """
     tiles = Tiles(max(len(p), 1), step=1)
-    oracle = ModelOracle(model, tiles, draws=attack.draws, objective=objective)
+    oracle = _FirstHits(model, tiles, draws=attack.draws, objective=objective)
     state = state_of(attack, "start", attack.start(p))
     book, t = blank_book(p), torch.zeros_like(p.y)
     everyone = torch.ones_like(p.y, dtype=torch.bool)

@@ -88,8 +88,7 @@ class ModelOracle(Oracle):
 
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         logits, wrong = self._all_values(x)
-        hit, _ = self._see(x, logits, wrong)
-        return logits, hit
+        return logits, self._hits(x, logits, wrong)
 
     def margins(self, x: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
         hit, margin = self._see(x, *self._all_values(x))
@@ -216,16 +215,20 @@ class ModelOracle(Oracle):
         flat = grad.flatten(1)
         top = torch.maximum(flat.amax(1), -flat.amin(1))  # the largest absolute entry
         if finite(top.log()):  # so they are positive and finite
-            hit, _ = self._see(x, logits, wrong)
+            hit = self._hits(x, logits, wrong)
         else:
             bad = ~(top < torch.inf)
-            hit, _ = self._see(x, logits, wrong, moves & bad)
+            hit = self._hits(x, logits, wrong, moves & bad)
             zero = self.book.n_zero_gradient + (moves & (top == 0))
             self.book = self.book.replace(n_zero_gradient=zero)
             grad = grad if nowhere(bad) else torch.nan_to_num(grad, 0.0, 0.0, 0.0)
         n_backward = self.book.n_backward.add(moves, alpha=self.draws * k)
         self.book = self.book.replace(n_backward=n_backward)
         return grad, hit
+
+    def _hits(self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor | None = None) -> Tensor:
+        """Book what was asked, and give the hits [B]; `bad` as of `_see`."""
+        return self._see(x, logits, wrong, bad)[0]
 
     def _see(
         self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor | None = None
