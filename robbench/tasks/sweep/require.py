@@ -156,9 +156,9 @@ def _require_free(item: Item, out: Path) -> None:
         return
     config = settings_with_recipe(item.settings, out)
     before = found["config"]
-    plain = [
-        name for name in option_names(TrainConfig) if name not in (*SPECS, "threat", "teacher")
-    ]
+    idle = () if config.generated else ("generated_ratio",)
+    other = (*SPECS, "threat", "teacher", *idle)
+    plain = [name for name in option_names(TrainConfig) if name not in other]
     known = {name: before.get(name, getattr(TrainConfig, name)) for name in plain}
     if changed := [name for name in plain if known[name] != getattr(config, name)]:
         raise UserError(

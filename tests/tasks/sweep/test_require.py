@@ -69,3 +69,6 @@ def test_a_name_that_holds_another_model(tmp_path, trained, store):
     with pytest.raises(UserError, match=r"different: epochs\): give the sweep's models a --prefix"):
         ahead(request, Place(store, device="cpu"))
     assert ahead(request, Place(store, device="cpu"), force=True).todo
+    same = {"loss": "cross-entropy", "epochs": 2, "generated_ratio": 0.5}  # of no generated data
+    request = Request(name="s", grid=request.grid, fixed=same, prefix="x")
+    assert ahead(request, Place(store, device="cpu")).todo
