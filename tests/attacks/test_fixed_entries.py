@@ -26,6 +26,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 SHORT = {
     "fgsm": "",
+    "fgsm-rs": "",
+    "n-fgsm": "",
     "noise": "",
     "pgd": "steps=4,restarts=2",
     "apgd": "steps=8,restarts=2",
