@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from robbench.api.certificates import certify
     from robbench.api.commands import cascade_suggest, check, gate, measure, train
     from robbench.api.evaluate import evaluate
     from robbench.api.evaluation import Evaluation
@@ -26,6 +27,7 @@ _HOMES = {
     "attack": "api.runs",
     "bundle": "api.verification",
     "cascade_suggest": "api.commands",
+    "certify": "api.certificates",
     "check": "api.commands",
     "compare": "api.results",
     "evaluate": "api.evaluate",
@@ -52,6 +54,7 @@ __all__ = [
     "attack",
     "bundle",
     "cascade_suggest",
+    "certify",
     "check",
     "compare",
     "evaluate",

@@ -14,6 +14,7 @@ from robbench.core.registry import Registry
 
 if TYPE_CHECKING:
     from robbench.attacks.base import Attack, Backend
+    from robbench.certifiers.base import Certifier
     from robbench.data.base import Data
     from robbench.losses.base import Loss
     from robbench.models.base import Architecture
@@ -141,6 +142,16 @@ _ATTACKS = {
     "pyautoattack": ("pyautoattack:PyAutoAttack", "the reference AutoAttack package, as a backend"),
 }
 
+_CERTIFIERS = {
+    "ibp": ("ibp:IBP", "interval bounds, fast and loose, Gowal et al. 2018"),
+    "crown": ("crown:CROWN", "linear bounds by backward substitution, Zhang et al. 2018"),
+    "crown-ibp": ("=crown:inner=ibp", "crown with intervals inside, Zhang et al. 2020"),
+    "smoothing": (
+        "smoothing:Smoothing",
+        "the classifier smoothed by noise, l2, any model, Cohen et al. 2019",
+    ),
+}
+
 _MODELS = {
     "mlp": ("mlp:MLP", "fully connected; depth=0 is a linear classifier"),
     "small-cnn": ("cnn:SmallCNN", "three convolutions and two linear layers, any image size"),
@@ -206,12 +217,16 @@ LOSSES: Registry[Loss] = _registry("loss", "robbench.losses", "Loss", _LOSSES)
 ATTACKS: Registry[Attack[Any] | Backend] = _registry(
     "attack", "robbench.attacks", "AnyAttack", _ATTACKS
 )
+CERTIFIERS: Registry[Certifier] = _registry(
+    "certifier", "robbench.certifiers", "Certifier", _CERTIFIERS
+)
 MODELS: Registry[Architecture] = _registry("model", "robbench.models", "Architecture", _MODELS)
 DATA: Registry[Data] = _registry("data set", "robbench.data", "Data", _DATA)
 
 REGISTRIES: dict[str, Registry[Any]] = {
     "losses": LOSSES,
     "attacks": ATTACKS,
+    "certifiers": CERTIFIERS,
     "models": MODELS,
     "data": DATA,
 }

@@ -17,6 +17,7 @@ from robbench.cli.attack import attack
 from robbench.cli.baseline import baseline
 from robbench.cli.cascade import cascade
 from robbench.cli.catalogue import list_
+from robbench.cli.certify import certify
 from robbench.cli.check import check
 from robbench.cli.command import Command
 from robbench.cli.compare import compare
@@ -62,6 +63,7 @@ app.command(rich_help_panel=RESULTS, cls=Command)(report)
 app.command(rich_help_panel=RESULTS, cls=Command)(plot)
 app.add_typer(cascade, name="cascade", rich_help_panel=RESULTS)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(check)
+app.command(rich_help_panel=EVIDENCE, cls=Command)(certify)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(measure)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(verify)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(bundle)

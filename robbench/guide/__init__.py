@@ -19,6 +19,7 @@ TOPICS = (
     "clusters",
     "checks",
     "verify",
+    "certify",
     "gate-and-ci",
     "attacks",
     "losses",

@@ -2,9 +2,9 @@
 
 runs (one row per finished run), samples (one per attacked sample, the raw truth), points (the worst
 inputs), epochs (one row each), measures and sample_measures (what was measured on a run), checks
-(one row each), tasks (one row per task of a sweep). Every file has the full schema; a column may be
-added later if it is nullable, none is ever renamed or retyped without a new SCHEMA_VERSION.
-Open-ended maps are JSON text.
+(one row each), certificates (one row per sample), tasks (one row per task of a sweep). Every file
+has the full schema; a column may be added later if it is nullable, none is ever renamed or retyped
+without a new SCHEMA_VERSION. Open-ended maps are JSON text.
 """
 
 from __future__ import annotations
@@ -251,6 +251,30 @@ null where there is none; evidence holds the ids of the samples that speak again
 n_samples is the slice looked at, n_forward and n_backward what the check cost, padding included
 (what an earlier check has asked already costs nothing); automatic: after an attack, without the
 costly checks."""
+
+CERTIFICATES = _schema(
+    "certificates",
+    """
+    int16: schema_version
+    text: certificates_id
+    time: certified_at
+    word: model model_hash data split norm
+    f64: eps
+    word: threat method
+    bool: smoothed
+    int64: seed sample_id
+    int32: label predicted?
+    bool: certified
+    f64: margin_low? radius? seconds
+    int64: n_forward
+    """,
+)
+"""One row per sample, threat model and method. certificates_id is a hash of weights, threat and
+method; method is a spec in full; smoothed: what is certified is the smoothed classifier, not the
+model, and predicted is its class, null where it abstains; certified: no input of the threat model
+has another prediction than the label; margin_low is a lower bound of the smallest logit margin,
+null of misclassified samples and where the method has none; radius: up to which size of
+perturbation the prediction is certified, null likewise."""
 
 TASKS = _schema(
     "tasks",

@@ -7,6 +7,7 @@ ROOT/results/samples/<run_id>.parquet    one row per sample
 ROOT/results/points/<run_id>.parquet     worst inputs, if they were asked for
 ROOT/results/{measures,sample_measures}/<run_id>.parquet   what `measure` found
 ROOT/results/checks/<subject>.parquet    what `check` found, of a run or of a model
+ROOT/results/certificates/<id>.parquet   what `certify` proved, of a model, threat and method
 ROOT/results/code/<run_id>/              copies of the private code behind a run, if there is any
 ROOT/results/partial/<run_id>/NNNNNN*.parquet  finished samples of an incomplete run; answers.json
 ROOT/results/locks/<run_id>.lock.*       while processes work on the run: who, renewed as they do
@@ -34,7 +35,7 @@ from robbench.store.locations import Location
 from robbench.store.locks import locked_runs
 from robbench.store.measured import remove_measures
 from robbench.store.partial import Partial
-from robbench.store.schema import CHECKS, POINTS, RUNS, SCHEMA_VERSION
+from robbench.store.schema import CERTIFICATES, CHECKS, POINTS, RUNS, SCHEMA_VERSION
 from robbench.store.tables import (
     read_table,
     write_batches,
@@ -164,6 +165,25 @@ class Store:
         """
         path = self._file("checks", subject)
         return list(read_table(path, "checks").to_pylist()) if path.exists() else []
+
+    def certificates_path(self, name: str) -> Path:
+        """The file with the certificates of an id."""
+        return self._file("certificates", name)
+
+    def write_certificates(self, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+        """Write the certificates of a model, threat and method, whose id is `name`.
+
+        schema_version and the id may be left out. Raises as `write` does.
+        """
+        path = self.certificates_path(name)
+        table = to_table(CERTIFICATES, rows, schema_version=SCHEMA_VERSION, certificates_id=name)
+        write_table(path, table, name)
+        return path
+
+    def certificates(self, name: str) -> list[dict[str, Any]]:
+        """The certificates of an id, none when there are none. UserError for a damaged file."""
+        path = self.certificates_path(name)
+        return list(read_table(path, "certificates").to_pylist()) if path.exists() else []
 
     def partial(self, run_id: str, *, shared: bool = False) -> Partial:
         """The finished samples of a run that is not complete; there may be none.

@@ -20,6 +20,7 @@ from robbench.core.errors import UserError
 from robbench.core.files import atomic_write
 from robbench.store.locations import Location, Remote
 from robbench.store.schema import (
+    CERTIFICATES,
     CHECKS,
     EPOCHS,
     MEASURES,
@@ -39,6 +40,7 @@ _SCHEMAS = {
     "samples": SAMPLES,
     "points": POINTS,
     "checks": CHECKS,
+    "certificates": CERTIFICATES,
     "epochs": EPOCHS,
     "measures": MEASURES,
     "sample_measures": SAMPLE_MEASURES,

@@ -173,7 +173,16 @@ def fits(size: Tensor | float, eps: Tensor | float) -> Tensor | bool:
 
     That is 1e-5 of eps plus 1e-7 in float32, the one tolerance of the project.
     """
-    return size <= eps * (1 + 1e-5) + 1e-7
+    return size <= largest_that_fits(eps)
+
+
+@overload
+def largest_that_fits(eps: Tensor) -> Tensor: ...
+@overload
+def largest_that_fits(eps: float) -> float: ...
+def largest_that_fits(eps: Tensor | float) -> Tensor | float:
+    """The largest size that `fits`."""
+    return eps * (1 + 1e-5) + 1e-7
 
 
 def size_and_fits(x: Tensor, p: Problem, among: Tensor | None = None) -> tuple[Tensor, Tensor]:

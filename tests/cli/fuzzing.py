@@ -93,7 +93,7 @@ GOOD = {
     "config": ["x.toml"], "toml": ["new.toml"], "file": ["x.toml"], "prefix": ["p"],
     "grid": ["loss=mart", "seed=0..1", "models=ce,at", "eps=0.1"], "steps": ["attack", "train"],
     "targets": ["{R}", "{S}", "b.zip"], "bundle_file": ["b.zip"],
-    "jobs": ["1"], "retries": ["1"], "latest": ["2", "all"],
+    "method": ["ibp", "crown-ibp"], "jobs": ["1"], "retries": ["1"], "latest": ["2", "all"],
 }  # fmt: skip
 """What is meant by most people, by the parameter's name."""
 
@@ -168,7 +168,7 @@ class Damage(NamedTuple):
 DAMAGES = st.builds(
     Damage,
     st.sampled_from(["config", "baseline", *["runs"] * 6, "samples", "samples", "points", "checks",
-                     "measures", "epochs", "sample_measures"]),
+                     "measures", "epochs", "sample_measures", "certificates"]),
     st.integers(0, 999), st.integers(0, 999), st.integers(0, 9),
 )  # fmt: skip
 
@@ -287,6 +287,7 @@ READERS = [
     "compare --json", "compare", "runs", "runs --json", "show {R}", "show {R} --json",
     "report --html page.html", "gate --candidate {R}", "gate --baseline {R} --candidate {Q}",
     "gate --model ce", "baseline show", "baseline set {R}", "check {R}", "check ce",
+    "certify ce --method ibp --threat linf:0.01 --limit 3",
     "measure {R}", "attack ce --replay {R} --dry-run --limit 9", "attack ce --dry-run --limit 9",
     "compare ce at --csv", "compare --over-seeds --json",
     "compare --columns model,flags --sort robust_accuracy", "compare --markdown",

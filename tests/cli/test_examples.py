@@ -17,7 +17,12 @@ from typer.main import get_command
 from robbench.cli.app import app
 
 COMMANDS = get_command(app).commands
-CHEAP = {"train": ["--epochs", "1"], "attack": ["--limit", "20"], "demo": None}
+CHEAP = {
+    "train": ["--epochs", "1"],
+    "attack": ["--limit", "20"],
+    "certify": ["--limit", "5"],
+    "demo": None,
+}
 """What keeps an example small; None: test_demo.py has it."""
 NEEDS = {"plot": "matplotlib", "query": "duckdb"}
 

@@ -132,6 +132,8 @@ FLAGS = {
     "bundle": RESULTS
     | {"--file", "--model", "--no-model"}
     | {"--device", "--data-dir", "--download", "--trust-code"},
+    "certify": (SHARED - {"--batch-size", "-b", "--config", "-c", "--set", "-S", "--dry-run"})
+    | {"--threat", "--method", "--data", "--split"},
     "gate": SHARED - {"--limit", "-n", "--config", "-c", "--set", "-S", "--dry-run"}
     | {
         "--baseline",
@@ -185,6 +187,7 @@ ARGUMENTS = {
     "check": ["target"],
     "verify": ["targets"],
     "bundle": ["runs"],
+    "certify": ["models"],
     "gate": [],
     "baseline": ["action", "run"],
     "plot": ["kind", "runs"],

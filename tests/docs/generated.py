@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from robbench.catalogue.builtins import ATTACKS, DATA, LOSSES, MODELS
+from robbench.catalogue.builtins import ATTACKS, CERTIFIERS, DATA, LOSSES, MODELS
 from robbench.catalogue.cascades import cascades
 from robbench.catalogue.recipes import recipes
 from robbench.checks.registry import CHECKS
@@ -138,6 +138,7 @@ MAKE: dict[str, Callable[[str], str]] = {
     "aliases": lambda _: aliases(),
     "models": lambda _: names(MODELS, "model"),
     "data": lambda _: names(DATA, "data set"),
+    "certifiers": lambda _: names(CERTIFIERS, "method"),
     "cascades": lambda _: cascade_table(),
     "recipes": lambda _: recipe_table(),
     "checks": lambda _: checks(),

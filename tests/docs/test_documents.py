@@ -113,6 +113,7 @@ def test_every_registered_name_is_in_the_manual():
         "attacks": "attacks",
         "data": "data",
         "models": "models",
+        "certifiers": "certify",
     }.items():
         for name, entry in REGISTRIES[kind].entries.items():
             assert entry.package != "robbench" or f"| `{name}` |" in DOCUMENTS[page], name

@@ -16,6 +16,7 @@ COMMANDS = [
     "attack ce at --attack pgd:steps=10 --attack apgd:steps=20 --threat linf:0.15 --limit 60 "
     "--json",
     "measure ce at --train-samples 50",
+    "certify ce at --method ibp --threat linf:0.01 --limit 5",
 ]
 COUNTS = ("n_samples", "n_clean_correct", "n_robust", "n_adversarial")
 
@@ -45,6 +46,7 @@ def schemas(out: Path) -> dict[str, dict[str, str]]:
         "measures": next((out / "results" / "measures").glob("*.parquet")),
         "sample_measures": next((out / "results" / "sample_measures").glob("*.parquet")),
         "checks": next((out / "results" / "checks").glob("*.parquet")),
+        "certificates": next((out / "results" / "certificates").glob("*.parquet")),
         "epochs": out / "models" / "ce" / "epochs.parquet",
     }
     tables = {}

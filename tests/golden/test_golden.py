@@ -57,7 +57,8 @@ def test_the_stored_counts_can_tell_models_apart():
 
 
 @pytest.mark.parametrize(
-    "table", ["runs", "samples", "measures", "sample_measures", "checks", "epochs"]
+    "table",
+    ["runs", "samples", "measures", "sample_measures", "checks", "certificates", "epochs"],
 )
 def test_the_schema(make, out, table):
     """The columns' names, order, types and nullability are stored: changes need a new version."""
@@ -69,7 +70,7 @@ def test_both_models_have_the_same_columns(out):
     """Every file of a table has the full schema, whatever it holds."""
     import pyarrow.parquet as pq
 
-    tables = ("runs", "samples", "measures", "sample_measures", "checks")
+    tables = ("runs", "samples", "measures", "sample_measures", "checks", "certificates")
     for pattern in (*(f"results/{table}/*.parquet" for table in tables), "models/*/epochs.parquet"):
         one, two = (pq.read_schema(path) for path in out.glob(pattern))
         assert one.equals(two)

@@ -1,0 +1,1 @@
+"""Proofs that no perturbation of a budget changes a prediction: one method, one file."""

@@ -1,0 +1,213 @@
+"""`robbench certify`: both bounds of robust accuracy, what is kept, and what is refused."""
+
+from __future__ import annotations
+
+import math
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+
+import robbench
+from robbench.certifiers.crown import CROWN
+from robbench.core.errors import UserError
+from robbench.store.run import read_run
+from robbench.store.store import Store
+
+TRAIN = (
+    "train --data digits --loss cross-entropy --model mlp:width=12,depth=1 --recipe digits-smoke "
+    "--epochs 2 --name m --quiet --out"
+)
+ATTACK = "attack m --attack pgd:steps=20 --threat linf:0.05 --limit 40 --quiet --json --out"
+CERTIFY = "certify m --threat linf:0.05 --limit 40 --out"
+
+
+@pytest.fixture(scope="module")
+def out(cli, tmp_path_factory):
+    """A small model, attacked. Not to be written to."""
+    folder = tmp_path_factory.mktemp("certify") / "S"
+    for line in (TRAIN, ATTACK):
+        done = cli(line, folder)
+        assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture
+def own(out, tmp_path):
+    """A copy to write to."""
+    return shutil.copytree(out, tmp_path / "S")
+
+
+def rows_of(folder):
+    """The rows of the only certificates table."""
+    (path,) = (folder / "results" / "certificates").glob("*.parquet")
+    return pq.read_table(path).to_pylist()
+
+
+def test_both_bounds_from_certificates_and_the_attack(own, cli):
+    """No certified sample was broken; counts, rates and verdicts are those of the rows."""
+    done = cli(CERTIFY, own, "--json")
+    assert done.code == 0, done.err
+    (found,) = done.json["rows"]
+    (path,) = (own / "results" / "runs").glob("*.parquet")
+    samples = {row["sample_id"]: row for row in read_run(path).samples.to_pylist()}
+    rows = {row["sample_id"]: row for row in rows_of(own)}
+    assert rows.keys() == samples.keys()
+    for sample, row in rows.items():
+        assert row["predicted"] == samples[sample]["clean_pred"]
+        assert row["certified"] == (row["margin_low"] is not None and row["margin_low"] > 0)
+        assert (row["margin_low"] is None) == (not samples[sample]["clean_correct"])
+        if row["margin_low"] is not None:
+            assert row["margin_low"] <= samples[sample]["adv_margin"] + 1e-4
+        assert not (row["certified"] and samples[sample]["adversarial"])
+        verdict = (
+            "certified"
+            if row["certified"]
+            else "broken"
+            if samples[sample]["adversarial"]
+            else "unknown"
+        )
+        assert found["verdicts"][f"{sample:016x}"] == verdict
+    assert found["n_broken"] == sum(row["adversarial"] for row in samples.values())
+    assert found["n_certified"] == sum(row["certified"] for row in rows.values()) > 0
+    assert found["n_certified"] + found["n_broken"] + found["n_unknown"] == 40
+    assert found["robust_accuracy"] == 1 - found["n_broken"] / 40
+    assert found["certified_accuracy"] == found["n_certified"] / 40 <= found["robust_accuracy"]
+    assert found["runs"] == [path.stem]
+    assert found["contradicted"] == []
+
+
+def test_a_certified_sample_that_an_attack_broke_counts_as_broken(own, cli):
+    """Rounding in float32 wins over a proof in exact arithmetic, and is reported."""
+    cli(CERTIFY, own, "--quiet")
+    (path,) = (own / "results" / "certificates").glob("*.parquet")
+    rows = rows_of(own)
+    (run,) = (own / "results" / "runs").glob("*.parquet")
+    samples = {row["sample_id"]: row["adversarial"] for row in read_run(run).samples.to_pylist()}
+    hit = next(row for row in rows if samples[row["sample_id"]] and row["margin_low"] is not None)
+    hit["certified"], hit["margin_low"] = True, 1e-9
+    Store(own).write_certificates(path.stem, rows)
+    done = cli(CERTIFY, own, "--json")
+    (found,) = done.json["rows"]
+    assert found["contradicted"] == [f"{hit['sample_id']:016x}"]
+    assert found["verdicts"][found["contradicted"][0]] == "broken"
+    assert "broke 1 certified sample" in done.err
+
+
+def test_what_is_decided_is_kept(own, cli, monkeypatch):
+    """A killed command goes on where it was; a larger limit adds samples; --force starts anew."""
+    seen = []
+    real = CROWN.lowest_margins
+
+    def counted(self, network, region, labels):
+        if len(seen) == 7:
+            seen.append(None)
+            raise KeyboardInterrupt
+        seen.append(region)
+        return real(self, network, region, labels)
+
+    monkeypatch.setattr(CROWN, "lowest_margins", counted)
+    stopped = cli(CERTIFY, own)
+    assert stopped.code == 130, stopped.err
+    before = rows_of(own)
+    assert sum(row["margin_low"] is not None for row in before) == 7
+    done = cli(CERTIFY, own, "--json")
+    assert done.code == 0
+    rows = rows_of(own)
+    assert rows[: len(before)] == before
+    correct = sum(row["margin_low"] is not None for row in rows)
+    assert len(seen) == correct + 1
+    again = cli(CERTIFY, own)
+    assert "nothing to do" in again.err
+    assert len(seen) == correct + 1
+    cli(CERTIFY.replace("40", "44"), own)
+    assert rows_of(own)[:40] == rows
+    assert len(rows_of(own)) == 44
+    cli(CERTIFY, own, "--force")
+    assert len(rows_of(own)) == 40
+    keep = ("sample_id", "certified", "margin_low")
+    assert [[r[k] for k in keep] for r in rows_of(own)] == [[r[k] for k in keep] for r in rows]
+
+
+def test_an_order_and_a_part_of_the_samples_change_nothing(own, cli):
+    """A sample's bound is the same to the last bit, whatever is certified beside it."""
+    cli("certify m --threat l2:0.2 --limit 4 --quiet --out", own)
+    few = {row["sample_id"]: row["margin_low"] for row in rows_of(own)}
+    cli("certify m --threat l2:0.2 --limit stratified=20 --force --quiet --out", own)
+    many = {row["sample_id"]: row["margin_low"] for row in rows_of(own)}
+    shared = few.keys() & many.keys()
+    assert shared
+    assert all(few[sample] == many[sample] for sample in shared)
+
+
+def test_without_an_attack_only_mistakes_are_broken(own, cli):
+    """Then the upper bound is the clean accuracy."""
+    done = cli("certify m --threat linf:0.01 --method ibp --limit 30 --json --out", own)
+    (found,) = done.json["rows"]
+    assert found["runs"] == []
+    assert found["robust_accuracy"] == found["clean_accuracy"]
+    shown = cli("certify m --threat linf:0.01 --method ibp --limit 30 --out", own)
+    assert "certified" in shown.out
+    assert "unknown" in shown.out
+
+
+def test_from_python(own):
+    """The rows of the table with their verdicts."""
+    found = robbench.certify("m", threat=["linf:0.05", "l2:0.1"], limit=10, out=own)
+    assert len(found) == 20
+    assert set(found["verdict"]) <= {"certified", "broken", "unknown"}
+    assert [row["threat"] for row in found.attrs["summary"]] == ["linf:0.05", "l2:0.1"]
+    with pytest.raises(UserError, match="certifies in linf or l2, not in l1:2"):
+        robbench.certify("m", threat="l1:2", out=own)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("certify m --threat l1:2", "crown certifies in linf or l2, not in l1:2"),
+        ("certify m --threat linf:0", "no budget to certify"),
+        ("certify m --threat l2:inf", "no budget to certify"),
+        ("certify m --threat 'linf:0.1 -> 3'", "has a target"),
+        ("certify m --method crwon", "unknown certifier 'crwon'; did you mean crown"),
+        ("certify m --method crown:inner=x", "inner='x'"),
+        ("certify nobody", "unknown model 'nobody'"),
+        ("certify", "Missing argument"),
+    ],
+)
+def test_bad_input(own, cli, words, message):
+    """One line, exit 2, nothing written."""
+    done = cli(f"{words} --out", own)
+    assert done.code == 2
+    assert message in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not (own / "results" / "certificates").exists()
+
+
+def test_a_layer_without_bounds_is_named(own, cli, tmp_path):
+    """A model of the user's own with a sigmoid."""
+    (tmp_path / "certify_nets.py").write_text(
+        "from torch import nn\n\n\ndef make():\n    return nn.Sequential(\n"
+        "        nn.Flatten(), nn.Linear(64, 5), nn.Sigmoid(), nn.Linear(5, 10)\n    )\n"
+    )
+    words = "certify certify_nets:make --data digits --threat linf:0.1 --limit 3 --out"
+    done = cli(words, own, cwd=tmp_path)
+    assert done.code == 2
+    assert "no bounds for layer Sigmoid" in done.err
+
+
+def test_bounds_are_finite_numbers(own, cli):
+    """And fall with the budget."""
+    lows = []
+    for eps in ("0.01", "0.05", "0.2"):
+        done = cli(f"certify m --threat linf:{eps} --limit 8 --quiet --json --out", own)
+        assert done.code == 0
+        (name,) = {
+            row["certificates_id"]
+            for path in (own / "results" / "certificates").glob("*.parquet")
+            for row in pq.read_table(path).to_pylist()
+            if row["eps"] == float(eps)
+        }
+        rows = Store(own).certificates(name)
+        lows.append([row["margin_low"] for row in rows if row["margin_low"] is not None])
+    assert all(math.isfinite(low) for found in lows for low in found)
+    assert all(a > b > c for a, b, c in zip(*lows, strict=True))
