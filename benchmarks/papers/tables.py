@@ -136,7 +136,6 @@ SHEETS: dict[str, tuple[Sheet, ...]] = {
 }
 
 _WEIGHTED = ("mart", "gairat", "mail-at", "ewat", "ewat:base=0", "mma")
-_WIDEST = {"threat": "linf:2/255"}
 
 CLAIMS: dict[str, tuple[Claim, ...]] = {
     "differential": tuple(
@@ -195,8 +194,16 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     ),
     "aalp": (
         Claim(text="AALP is more robust than ALP", loss="aalp", than="alp"),
-        Claim(text="guided dropout alone is", loss="aalp:adaptive_weights=false", than="alp"),
-        Claim(text="weights alone are", loss="aalp:guided_dropout=false", than="alp"),
+        Claim(
+            text="guided dropout alone is more robust than ALP",
+            loss="aalp:adaptive_weights=false",
+            than="alp",
+        ),
+        Claim(
+            text="weights alone are more robust than ALP",
+            loss="aalp:guided_dropout=false",
+            than="alp",
+        ),
         Claim(
             text="AALP needs fewer features for 90 % of a logit than ALP",
             loss="aalp",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,17 @@ from robbench.cli.streams import result_of_a_verdict
 
 WHAT = "What to verify"
 PACK = "What to pack"
+
+
+def _moved_model(panel: str) -> Any:
+    return option(
+        "--model",
+        panel=panel,
+        metavar="NAME|PATH",
+        help="The runs' model, if it is no longer under its name.",
+    )
+
+
 Targets = Annotated[
     list[str],
     typer.Argument(
@@ -22,15 +33,7 @@ Targets = Annotated[
         autocompletion=o.known_runs,
     ),
 ]
-Model = Annotated[
-    str | None,
-    option(
-        "--model",
-        panel=WHAT,
-        metavar="NAME|PATH",
-        help="The runs' model, if it is no longer under its name.",
-    ),
-]
+Model = Annotated[str | None, _moved_model(WHAT)]
 Data = Annotated[
     str | None,
     option(
@@ -54,15 +57,7 @@ File = Annotated[
 NoModel = Annotated[
     bool, option("--no-model", panel=PACK, help="Pack only the hash of the model, no weights.")
 ]
-PackedModel = Annotated[
-    str | None,
-    option(
-        "--model",
-        panel=PACK,
-        metavar="NAME|PATH",
-        help="The runs' model, if it is no longer under its name.",
-    ),
-]
+PackedModel = Annotated[str | None, _moved_model(PACK)]
 # Without its short form, which here is that of the file.
 Out = Annotated[
     Path,
@@ -160,4 +155,4 @@ def bundle(
     else:
         print_result(f"{made.path}: {len(made.members)} files, SHA-256 {made.sha256}")
     for need in made.needs:
-        reporter.say(f"to verify it takes {need}" if not need.startswith("run ") else need)
+        reporter.say(f"to verify it takes {need}")

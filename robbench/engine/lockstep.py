@@ -53,9 +53,9 @@ def lockstep(
     """Make `attack.steps` moves from the start.
 
     That many forwards and backwards per row; none checks the last point. With `beyond`, a row stays
-    where so many moves after its first misclassified point have taken it. With
-    `objective`, of the rows of `p`, it climbs that in place of its own. The model's weights should
-    be frozen and its mode chosen (`core/freeze.py`).
+    where so many moves after its first misclassified point have taken it. With `objective`, of the
+    rows of `p`, it climbs that in place of its own. The model's weights should be frozen and its
+    mode chosen (`core/freeze.py`).
     """
     tiles = Tiles(max(len(p), 1), step=1)
     oracle = _FirstHits(model, tiles, draws=attack.draws, objective=objective)

@@ -32,7 +32,7 @@ class LBGAT(Loss):
     """
 
     beta: Annotated[
-        Number, Field(ge=0, description="weight of the divergence; the paper has 0 and 6")
+        Number, Field(ge=0, description="weight of the divergence; released: 0 and 6")
     ] = 0.0
     inner: ClassVar[str | None] = "pgd:steps=10,init=gaussian"
     climbs: ClassVar[str | None] = "kl-from-clean"

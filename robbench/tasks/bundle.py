@@ -133,7 +133,7 @@ def _needs(info: Mapping[str, Any], *, packed: bool, points: bool) -> list[str]:
         needs.append(f"model {attacked_model(info)} (hash {info['model_hash']})")
     if not points:
         needs.append(
-            f"run {info['run_id']} kept no points: its robust accuracy cannot be confirmed "
-            "(attack with --store-points)"
+            f"points of run {info['run_id']}, which kept none: its robust accuracy cannot be "
+            "confirmed (attack with --store-points)"
         )
     return needs

@@ -62,7 +62,7 @@ class TrainStep:
         self.progress = progress
         self.notes = notes or Notes(int(index.max()) + 1 if len(index) else 0, x.device)
         self.forward = forward or Forward(model)
-        self.asks = teacher
+        self.teacher_forward = teacher
         self.n_forward = 0
         self.n_backward = 0
         self._adversaries: dict[str | RowObjective | None, Adversarial] = {}
@@ -107,7 +107,7 @@ class TrainStep:
 
     def teacher(self, x: Tensor) -> Tensor:
         """The teacher's logits at any points; asking again for the same tensor costs nothing."""
-        if self.asks is None:
+        if self.teacher_forward is None:
             raise NoTeacherError(
                 "this loss calls step.teacher() and there is no teacher: let its property teacher "
                 'return "average", or "" for a trained model that --teacher names'
@@ -115,8 +115,8 @@ class TrainStep:
         known = self._taught.get(id(x))
         if known is None or known[0] is not x:
             self.n_forward += len(x)
-            with frozen(self.asks.model, thorough=False), torch.no_grad():
-                known = self._taught[id(x)] = (x, self.asks(x))
+            with frozen(self.teacher_forward.model, thorough=False), torch.no_grad():
+                known = self._taught[id(x)] = (x, self.teacher_forward(x))
         return known[1]
 
     def adversary(
@@ -255,7 +255,7 @@ class TrainStep:
             progress=self.progress,
             notes=notes,
             forward=self.forward,
-            teacher=self.asks,
+            teacher=self.teacher_forward,
         )
 
     @property

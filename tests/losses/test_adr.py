@@ -17,7 +17,7 @@ from robbench.testing import check_loss
 
 def plain_labels(step, temperature, lam):
     """The released code's rectified labels, sample by sample in plain numbers."""
-    teacher = step.asks.model.eval()
+    teacher = step.teacher_forward.model.eval()
     with torch.no_grad():
         answers = teacher(step.x).tolist()
     teacher.train()
@@ -55,7 +55,7 @@ def test_no_gradient_reaches_the_teacher(taught_step):
     """Its weights have none after a step, and it is in training mode again."""
     step = taught_step(ADR())
     ADR()(step).mean().backward()
-    teacher = step.asks.model
+    teacher = step.teacher_forward.model
     assert all(weight.grad is None for weight in teacher.parameters())
     assert all(module.training for module in teacher.modules())
 

@@ -20,7 +20,7 @@ def transcription(step, plain_pgd, beta, gamma, h):
     point = plain_pgd(
         step, lambda z: (natural * (natural.log() - z.log_softmax(1))).sum(1), gaussian=True
     )
-    helper = step.asks.model.eval()
+    helper = step.teacher_forward.model.eval()
     wanted = helper(point).argmax(1)
     helper.train()
     clean, adversarial, beyond = model(x), model(point), model(x + h * (point - x))

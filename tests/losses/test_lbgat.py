@@ -21,7 +21,7 @@ def test_it_is_the_transcription(taught_step, plain_pgd, same_as, beta):
     point = plain_pgd(
         step, lambda z: (natural * (natural.log() - z.log_softmax(1))).sum(1), gaussian=True
     )
-    guide = step.asks.model.eval()
+    guide = step.teacher_forward.model.eval()
     wanted = guide(step.x).detach()
     guide.train()
     clean, adversarial = model(step.x), model(point)
@@ -36,7 +36,7 @@ def test_it_is_the_transcription(taught_step, plain_pgd, same_as, beta):
 def test_a_model_that_is_its_own_guide_and_has_no_attack(taught_step):
     """Nothing is left to learn."""
     step = taught_step(LBGAT())
-    step.asks = Forward(step.model)
+    step.teacher_forward = Forward(step.model)
     step.adversary = lambda objective: type("Found", (), {"x": step.x})
     assert torch.equal(LBGAT(beta=6)(step), torch.zeros(12))
 

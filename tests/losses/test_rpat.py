@@ -108,7 +108,7 @@ def test_the_average_teaches_what_is_between(taught_step, plain_pgd, same_as, ba
     """
     loss = RPAT(base=base, r=r, beta=3.0)
     step, without = taught_step(loss), taught_step(loss)
-    model, teacher, y = step.model, step.asks.model, step.y
+    model, teacher, y = step.model, step.teacher_forward.model, step.y
     natural = model(step.x).log_softmax(1).detach()
     climbed = (
         (lambda z: (natural.exp() * (natural - z.log_softmax(1))).sum(1))
