@@ -69,7 +69,7 @@ def certify(
 ) -> None:
     """Prove for each sample that no perturbation of a budget changes its prediction.
 
-    Example: robbench certify at --threat linf:0.02 --limit 100
+    Example: robbench certify at --threat linf:0.02
     """
     from robbench.reports.terminal.certified import certified_table
     from robbench.store.address.copies import shown

@@ -183,6 +183,7 @@ class Store:
     def certificates(self, name: str) -> list[dict[str, Any]]:
         """The certificates of an id, none when there are none. UserError for a damaged file."""
         path = self.certificates_path(name)
+        bring(path)
         return list(read_table(path, "certificates").to_pylist()) if path.exists() else []
 
     def partial(self, run_id: str, *, shared: bool = False) -> Partial:

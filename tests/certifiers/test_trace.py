@@ -133,6 +133,31 @@ def test_a_model_of_another_package():
     assert len(trace(model, x).nodes) == 5
 
 
+@pytest.mark.parametrize(
+    "head", ["linear", "scores", "center", "gaussian", "max-mahalanobis", "max-mahalanobis:width=7"]
+)
+def test_every_affine_head(head):
+    """Also those that measure distances: their margins are affine, and bounded exactly."""
+    torch.manual_seed(0)
+    model = classifier(nn.Flatten(), 12, (3, 2, 2)).with_head(head).eval().requires_grad_(False)
+    x = torch.rand(4, 3, 2, 2)
+    labels = model(x).argmax(1)
+    low = CROWN().lowest_margins(trace(model, x), Region.around(x, 1e-9, "linf"), labels)
+    z = model(x)
+    margins = (z.gather(1, labels[:, None]) - z)[z != z.gather(1, labels[:, None])].reshape(4, 3)
+    torch.testing.assert_close(low.float(), margins, rtol=1e-3, atol=1e-3)
+
+
+def test_the_one_score_head():
+    """Two classes."""
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Flatten(), nn.Linear(12, 6), nn.ReLU())
+    model = Classifier(nn.Identity(), body, nn.Linear(6, 2), features=6, classes=2)
+    model = model.with_head("score").eval().requires_grad_(False)
+    x = torch.rand(4, 3, 2, 2)
+    torch.testing.assert_close(trace(model, x).values(x.double())[-1].float(), model(x))
+
+
 def hooked():
     """A ReLU that a hook changes."""
     relu = nn.ReLU()
