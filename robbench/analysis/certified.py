@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from robbench.statistics.proportions import wilson
-from robbench.store.run import read_run
+from robbench.store.find import parquet_files
+from robbench.store.locations import Location, sibling_table
+from robbench.store.run import Run, read_run
 from robbench.store.store import Store
+from robbench.store.tables import read_sibling
 
 Verdict = Literal["certified", "broken", "unknown"]
 
@@ -73,14 +76,47 @@ def bracket(rows: Sequence[Mapping[str, Any]], store: Store) -> Bracket:
     return Bracket(verdicts, correct, tuple(attacked), tuple(against))
 
 
+def certified_shares(paths: Sequence[Location], runs: Sequence[Run]) -> dict[str, float]:
+    """By run id the share of a run's samples that are certified and that it did not break.
+
+    paths: of the runs' files; certificates are those beside them, of the same weights and threat
+    model, by any method. Runs without any are left out; those of a target too. Raises UserError for
+    a damaged table.
+    """
+    beside = [sibling_table(path, "certificates").parent for path in paths]
+    proven = {folder: _proven(folder) for folder in dict.fromkeys(beside)}
+    shares = {}
+    for folder, run in zip(beside, runs, strict=True):
+        key = tuple(run.info[name] for name in _ABOUT)
+        if run.info["target"] is None and (known := proven[folder].get(key)) is not None:
+            columns = (run.samples[name].to_pylist() for name in ("sample_id", "adversarial"))
+            kept = [s for s, adversarial in zip(*columns, strict=True) if not adversarial]
+            shares[run.info["run_id"]] = sum(s in known for s in kept) / len(run.samples)
+    return shares
+
+
+_ABOUT = ("model_hash", "norm", "eps")
+
+
+def _proven(folder: Location) -> dict[tuple[Any, ...], set[int]]:
+    """The certified samples of the certificates of a folder, by weights, norm and eps."""
+    found: dict[tuple[Any, ...], set[int]] = {}
+    columns = (*_ABOUT, "smoothed", "sample_id", "certified")
+    for path in parquet_files(folder):
+        for row in read_sibling(path, "certificates", columns):
+            if not row["smoothed"]:
+                samples = found.setdefault(tuple(row[name] for name in _ABOUT), set())
+                samples.update([row["sample_id"]] if row["certified"] else [])
+    return found
+
+
 def _attacked(about: Mapping[str, Any], samples: set[int], store: Store) -> dict[str, set[int]]:
     """The adversarial ones among samples, by the latest run of the same weights and threat."""
-    columns = ("run_id", "model_hash", "norm", "eps", "target", "started_at")
+    columns = ("run_id", *_ABOUT, "target", "started_at")
     same = [
         row
         for row in store.rows(columns)
-        if row["target"] is None
-        and all(row[name] == about[name] for name in ("model_hash", "norm", "eps"))
+        if row["target"] is None and all(row[name] == about[name] for name in _ABOUT)
     ]
     for info in sorted(same, key=lambda row: (row["started_at"], row["run_id"]), reverse=True):
         run = read_run(store.run_path(info["run_id"]), ("sample_id", "adversarial"))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from robbench.analysis.answer import Answer, Checks, answers
+from robbench.analysis.certified import certified_shares
 from robbench.analysis.checked import state
 from robbench.analysis.checkpoints import join_checkpoints, of_last
 from robbench.analysis.choose import choose, said
@@ -78,6 +79,7 @@ def compare_runs(
         best_last=best_last,
         fail_on=fail_on,
         checks=checks,
+        certified=certified_shares(paths, [run for run, _ in read]),
     )
 
 
@@ -93,10 +95,12 @@ def compare_read(
     best_last: bool = False,
     fail_on: Sequence[Tolerance] = (),
     checks: Checks | None = None,
+    certified: Mapping[str, float] | None = None,
 ) -> Comparison:
     """As `compare_runs`, of runs that have been read (or were never written).
 
-    checks: rows of the checks table by run id. best_last: as `join_checkpoints`.
+    checks: rows of the checks table by run id. certified: as `certified_shares` has it.
+    best_last: as `join_checkpoints`.
     """
     allow = _require_kinds(allow)
     last: dict[str, Run] = {}
@@ -108,6 +112,7 @@ def compare_read(
     for row, differing in zip(rows, marks, strict=True):
         row["differs"] = differing
         row |= of_last(last.get(row["run_id"]))
+        row["certified_accuracy"] = (certified or {}).get(row["run_id"])
         row["checks"] = None if checks is None else state(checks.get(row["run_id"], ()))
     apart = [row for row in rows if (row["note"] or "").startswith(NOTHING_IN_COMMON)]
     if apart and "samples" not in allow:

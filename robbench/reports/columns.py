@@ -49,6 +49,12 @@ _COMPOSED = {
         texts.robust,
         ("robust_accuracy", "robust_accuracy_low", "robust_accuracy_high"),
     ),
+    "certified_accuracy": Column(
+        "certified accuracy",
+        "certified",
+        lambda row: texts.percent(row["certified_accuracy"]),
+        ("certified_accuracy",),
+    ),
     "robust_accuracy_last": Column(
         "robust accuracy, last checkpoint",
         "robust\n(last)",
@@ -167,11 +173,11 @@ def varying(rows: Sequence[Row], names: Sequence[str]) -> tuple[str, ...]:
 
 
 def extended(rows: Sequence[Row], names: Sequence[str]) -> tuple[str, ...]:
-    """`names`, and after robust accuracy an audit's bound, the last checkpoint, where known."""
+    """`names`, and after robust accuracy its lower bounds and the last checkpoint, if known."""
     after = names.index("robust_accuracy") + 1
     more = [
         name
-        for name in ("robust_accuracy_audited", "robust_accuracy_last")
+        for name in ("robust_accuracy_audited", "certified_accuracy", "robust_accuracy_last")
         if name not in names and any(row.get(name) is not None for row in rows)
     ]
     return (*names[:after], *more, *names[after:])

@@ -77,6 +77,50 @@ def test_both_bounds_from_certificates_and_the_attack(own, cli):
     assert found["contradicted"] == []
 
 
+def test_compare_has_the_lower_bound(own, cli):
+    """Of a run with certificates; by several methods together; smoothed ones do not count."""
+    plain = cli("compare m --json --out", own).json["rows"][0]
+    assert plain["certified_accuracy"] is None
+    assert "certified" not in cli("compare m --out", own).out
+    (found,) = cli(CERTIFY, own, "--json").json["rows"]
+    cli(CERTIFY.replace("m ", "m --method ibp "), own, "--quiet")
+    row = cli("compare m --json --out", own).json["rows"][0]
+    assert row["certified_accuracy"] == found["certified_accuracy"] > 0
+    shown = cli("compare m --out", own).out
+    assert "certified" in shown
+    assert f"{100 * found['certified_accuracy']:.1f}%" in shown
+    assert r"Certified (\%)" in cli("compare m --latex --out", own).out
+
+
+def test_smoothing_says_nothing_about_the_model(own, cli):
+    """Its rows are marked, no attack is joined, words say whose certificates they are."""
+    cli("attack m --attack fgsm --threat l2:0.1 --limit 6 --quiet --out", own)
+    words = "certify m --threat l2:0.1 --limit 6 --out"
+    spec = "smoothing:sigma=0.1,n0=20,n=200"
+    done = cli(words, own, "--method", spec, "--json")
+    assert done.code == 0, done.err
+    (found,) = done.json["rows"]
+    assert (found["smoothed"], found["runs"]) == (True, [])
+    rows = rows_of(own)
+    for row in rows:
+        right = row["predicted"] == row["label"]
+        enough = row["radius"] is not None and row["radius"] > 0.1
+        assert row["certified"] == (right and enough)
+        assert row["margin_low"] is None
+        assert row["n_forward"] == 220
+    assert any(row["certified"] for row in rows)
+    shown = cli(words, own, "--method", spec)
+    assert "the smoothed classifier, not the model" in " ".join(shown.out.split())
+    few = {row["sample_id"]: row["radius"] for row in rows}
+    cli("certify m --threat l2:0.1 --limit 2 --force --quiet --out", own, "--method", spec)
+    assert all(few[row["sample_id"]] == row["radius"] for row in rows_of(own))
+    (compared,) = [
+        row for row in cli("compare m --json --out", own).json["rows"] if row["threat"] == "l2:0.1"
+    ]
+    assert compared["certified_accuracy"] is None
+    assert cli("certify m --threat linf:0.1 --method smoothing --out", own).code == 2
+
+
 def test_a_certified_sample_that_an_attack_broke_counts_as_broken(own, cli):
     """Rounding in float32 wins over a proof in exact arithmetic, and is reported."""
     cli(CERTIFY, own, "--quiet")

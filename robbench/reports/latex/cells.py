@@ -128,6 +128,9 @@ _COLUMNS: Mapping[str, LatexColumn] = {
     "robust_accuracy_audited": LatexColumn(
         r"At least (\%)", lambda row: _value(audit.at_least(row).rstrip("%"))
     ),
+    "certified_accuracy": LatexColumn(
+        r"Certified (\%)", lambda row: _value(texts.points(row["certified_accuracy"]))
+    ),
     "robust_accuracy_last": LatexColumn(
         r"Last (\%)", lambda row: _value(texts.points(row["robust_accuracy_last"]))
     ),

@@ -166,6 +166,8 @@ def _notes(rows: Sequence[Row], names: Sequence[str], part: str) -> Iterator[str
         yield r"Brackets: Wilson interval, 95\,\%."
     if "robust_accuracy_audited" in names:
         yield _audits(rows)
+    if "certified_accuracy" in names:
+        yield "Certified: share of the samples for which no perturbation can succeed, by proof."
     if "robust_accuracy_last" in names:
         yield "Last: robust accuracy of the last checkpoint, beside that of the best."
     test = "paired $t$ test over the seeds" if counts else "exact McNemar test"
