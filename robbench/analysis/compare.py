@@ -125,6 +125,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
                 "differs": [],
                 "tags": tags_of(info),
                 "checks": None,
+                "certified_accuracy": None,
                 **dict.fromkeys(LAST),
                 **_OVER_SEEDS,
             }

@@ -162,7 +162,7 @@ def _row(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, A
         )
     )
     for name in _MEANS:
-        row[name] = _mean([each.get(name) for each in rows])
+        row[name] = _mean([each[name] for each in rows])
     for name in _SUMS:
         known = [each[name] for each in rows if each[name] is not None]
         row[name] = sum(known) if len(known) == len(rows) else None

@@ -114,9 +114,7 @@ def test_smoothing_says_nothing_about_the_model(own, cli):
     few = {row["sample_id"]: row["radius"] for row in rows}
     cli("certify m --threat l2:0.1 --limit 2 --force --quiet --out", own, "--method", spec)
     assert all(few[row["sample_id"]] == row["radius"] for row in rows_of(own))
-    (compared,) = [
-        row for row in cli("compare m --json --out", own).json["rows"] if row["threat"] == "l2:0.1"
-    ]
+    (compared,) = cli("compare m --where threat=l2:0.1 --json --out", own).json["rows"]
     assert compared["certified_accuracy"] is None
     assert cli("certify m --threat linf:0.1 --method smoothing --out", own).code == 2
 
