@@ -17,8 +17,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from page import RESULTS
 
-RESULTS = Path(__file__).parent / "results"
 _RUN = (
     *("run_id", "model", "model_arch", "model_hash", "train_seed", "data", "split", "data_hash"),
     *("threat", "attack", "seed", "n_samples", "clean_accuracy", "robust_accuracy"),
@@ -32,17 +32,29 @@ _TRAINED = ("model", "data", "limit", "inner", "threat", "epochs", "batch_size",
 def record(name: str, out: Path) -> Path:
     """Write results/NAME.parquet; raises SystemExit where the sweep has no run in `out`."""
     folder = out / "results"
-    runs = pd.read_parquet(folder / "runs")
-    runs["tags"] = [dict(tag.partition("=")[::2] for tag in json.loads(tags)) for tags in runs.tags]
-    runs = runs[[tags.get("sweep") == name for tags in runs.tags]]
-    if runs.empty:
-        raise SystemExit(f"error: no run of sweep {name} in {folder}: robbench sweep {name}.toml")
-    rows = [_row(run, folder) for run in runs.to_dict("records")]
+    rows = [_row(run, folder) for run in _runs(folder / "runs") if run["tags"].get("sweep") == name]
+    if not rows:
+        raise SystemExit(
+            f"error: no run of sweep {name} in {folder}: "
+            f"robbench sweep benchmarks/papers/{name}.toml --out {out}"
+        )
     rows.sort(key=lambda row: (row["model"], row["split"], row["attack"], row["threat"]))
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
     return path
+
+
+def _runs(folder: Path) -> list[dict[str, Any]]:
+    """All runs of a folder, with their tags NAME=VALUE as a dictionary."""
+    if not folder.is_dir():
+        return []
+    runs = pd.read_parquet(folder).to_dict("records")
+    tags = [json.loads(run["tags"]) if isinstance(run["tags"], str) else [] for run in runs]
+    return [
+        {**run, "tags": dict(tag.partition("=")[::2] for tag in own)}
+        for run, own in zip(runs, tags, strict=True)
+    ]
 
 
 def _row(run: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 
 from .generated import papers  # noqa: F401 - its folder is on the path then
 
+import record as recording  # isort: skip
 from claims import Claim, judge, mean_text, values  # isort: skip
 
 
@@ -86,3 +87,16 @@ def test_a_mean_with_its_interval():
     assert mean_text({0: 1.0, 1: 2.0, 2: 3.0}) == "2.0 ± 2.5"
     assert mean_text({0: 0.125}, 100) == "12.5"
     assert mean_text({}) == "-"
+
+
+def test_the_runs_of_a_sweep_are_recorded_and_no_others(store, cli, tmp_path, monkeypatch):
+    """Also beside runs without a tag, which the default folder of a newcomer has."""
+    words = ["--limit", 20, "--attack", "fgsm", "--quiet", "--out", store]
+    assert cli("attack ce", *words).code == 0
+    assert cli("attack at --tag sweep=mine --tag loss=sovr --tag nightly", *words).code == 0
+    monkeypatch.setattr(recording, "RESULTS", tmp_path / "results")
+    rows = pd.read_parquet(recording.record("mine", store))
+    assert (list(rows.model), list(rows.loss)) == (["at"], ["sovr"])
+    for name, out in (("other", store), ("mine", tmp_path / "nowhere")):
+        with pytest.raises(SystemExit, match=f"no run of sweep {name} in .*--out"):
+            recording.record(name, out)

@@ -108,16 +108,7 @@ def plan_training(
     if isinstance(teacher, SavedModel):
         notes += teacher.renamed_classes(info)
     made = built(config.model, info, config.seed, download=download)
-    spec = {
-        **dataclasses.asdict(config),
-        "threat": threat.text,
-        "loss": LOSSES.canonical(config.loss, full=True),
-        "inner": None if inner_text is None else ATTACKS.canonical(inner_text, full=True),
-        "model": canonical_model(config.model),
-        "teacher": taught_by,
-    }
-    if generated is None:  # what has no effect is no part of the identity
-        spec = {key: value for key, value in spec.items() if not key.startswith("generated")}
+    spec = _spec(config, threat.text, inner_text, taught_by)
     fingerprints = {
         "samples": data.fingerprint(ordered=True),
         **({} if data.free is None else {"fixed": data.fixed()}),
@@ -161,6 +152,26 @@ def plan_training(
         ),
         notes=tuple(notes),
     )
+
+
+def _spec(
+    config: TrainConfig, threat: str, inner: str | None, teacher: str | None
+) -> dict[str, Any]:
+    """The settings with every option written out, but for those without effect.
+
+    They are part of the identity.
+    """
+    settings = {
+        **dataclasses.asdict(config),
+        "threat": threat,
+        "loss": LOSSES.canonical(config.loss, full=True),
+        "inner": None if inner is None else ATTACKS.canonical(inner, full=True),
+        "model": canonical_model(config.model),
+        "teacher": teacher,
+    }
+    if config.generated is not None:
+        return settings
+    return {key: value for key, value in settings.items() if not key.startswith("generated")}
 
 
 def _generated(
