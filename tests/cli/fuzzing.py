@@ -287,7 +287,7 @@ READERS = [
     "compare --json", "compare", "runs", "runs --json", "show {R}", "show {R} --json",
     "report --html page.html", "gate --candidate {R}", "gate --baseline {R} --candidate {Q}",
     "gate --model ce", "baseline show", "baseline set {R}", "check {R}", "check ce",
-    "certify ce --method ibp --threat linf:0.01 --limit 3",
+    "certify ce --method ibp --threat linf:0.2 --limit 9",
     "measure {R}", "attack ce --replay {R} --dry-run --limit 9", "attack ce --dry-run --limit 9",
     "compare ce at --csv", "compare --over-seeds --json",
     "compare --columns model,flags --sort robust_accuracy", "compare --markdown",

@@ -39,12 +39,13 @@ class Place(NamedTuple):
 def place(
     attacked: Path, cli: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Place:
-    """Two models, each with a run, its points, checks and measures, and a baseline."""
+    """Two models, each with a run, its points, checks and measures, certificates, a baseline."""
     folder = tmp_path_factory.mktemp("fuzz")
     whole, here = folder / "whole", folder / "here"
     shutil.copytree(attacked, whole)
     for line in (
         "attack ce --attack fgsm --limit 9 --threat linf:0.2 --measure --quiet",
+        "certify ce --method ibp --threat linf:0.2 --limit 9 --quiet",
         "baseline set {R}",
     ):
         done = cli(line.replace("{R}", _ids(whole)[0]), "--out", whole)
@@ -75,6 +76,7 @@ def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
         raise UserError(REACHED)
 
     for name in (
+        "certify._prove_all",
         "check.run.check_rows",
         "gate.candidate.GateJob",
         "inspect.run.outputs_of",
