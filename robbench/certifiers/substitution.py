@@ -66,7 +66,8 @@ def _through(layer: Rectifier, w: Tensor, before: Interval) -> tuple[Tensor, Ten
     slope = layer.slope
     above = torch.where(l >= 0, 1.0, torch.where(u <= 0, slope, (u - slope * l) / (u - l)))
     offset = torch.where((l >= 0) | (u <= 0), 0.0, (1 - slope) * -l * u / (u - l))
-    below = torch.where(l >= 0, 1.0, torch.where((u <= 0) | (u <= -l), slope, 1.0))
+    # Of numbers alone torch.where makes float32, which a slope of 0.1 is not exact in.
+    below = torch.where((l >= 0) | ((u > 0) & (u > -l)), torch.ones_like(l), slope)
     positive, negative = w.clamp(min=0), w.clamp(max=0)
     constant = (negative.flatten(2) * offset.flatten(1)[:, None]).sum(2)
     return positive * below[:, None] + negative * above[:, None], constant

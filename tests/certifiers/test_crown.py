@@ -7,6 +7,7 @@ import torch
 
 from robbench.certifiers.crown import CROWN
 from robbench.certifiers.ibp import IBP
+from robbench.certifiers.network import Interval
 from robbench.certifiers.region import Region
 from robbench.certifiers.substitution import lowest, margin_weights
 
@@ -34,7 +35,6 @@ def test_one_layer_of_rectifiers_by_hand():
     -relu(x+y) - relu(x-y) >= -(x+y)/2 - 1 - (x-y)/2 - 1 = -x - 2 >= -3; the truth is -2.
     """
     from robbench.certifiers.layers import Rectifier, linear
-    from robbench.certifiers.network import Interval
 
     from .nets import chain
 
@@ -62,3 +62,15 @@ def test_linear_networks_are_bounded_exactly():
         expected = margins - region.eps * torch.linalg.vector_norm(w, ord=dual, dim=2)
         for method in (IBP(), CROWN()):
             torch.testing.assert_close(method.lowest_margins(network, region, labels), expected)
+
+
+@pytest.mark.parametrize("slope", [0.1, 0.7, 0.9])
+def test_at_a_single_point_lines_are_the_network(slope):
+    """Slopes that float32 does not hold are as exact as all else."""
+    network, x = random_nets(200, (5, 8, 8, 4), slope)
+    values = network.values(x)
+    spec = margin_weights(values[-1].argmax(1), 4)
+    region = Region(x, x, x, torch.ones_like(x), 0.0, "linf")
+    found = lowest(network, len(values) - 1, spec, [Interval(v, v) for v in values], region)
+    margins = (spec @ values[-1][..., None])[..., 0]
+    torch.testing.assert_close(found, margins, rtol=0, atol=1e-12)

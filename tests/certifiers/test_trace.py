@@ -165,6 +165,13 @@ def hooked():
     return relu
 
 
+def replaced():
+    """Answers as its kind does, but where an input is all 0.5."""
+    layer = nn.Linear(12, 12)
+    layer.forward = lambda x: F.linear(x, layer.weight) * torch.where(x == 0.5, -1.0, 1.0)
+    return layer
+
+
 class Branching(nn.Module):
     def forward(self, x):
         return x if x.sum() > 0 else -x
@@ -177,6 +184,7 @@ class Branching(nn.Module):
         (nn.Softplus(), "Softplus"),
         (nn.LeakyReLU(-0.5), "slope -0.5"),
         (nn.BatchNorm1d(12, track_running_stats=False), "statistics of a batch"),
+        (replaced(), "Linear \\('1.1'\\)"),
         (hooked(), "ReLU \\('1.1'\\) with hooks"),
         (Branching(), "cannot be traced"),
     ],
@@ -188,6 +196,13 @@ def test_what_is_not_known_is_named(layer, named):
     with pytest.raises(UserError, match=named) as caught:
         trace(model, torch.rand(2, 3, 2, 2))
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_mean_with_a_divisor_of_its_own_is_refused():
+    """It may be negative, where lower and upper ends change places."""
+    pool = nn.AvgPool2d(2, divisor_override=-4)
+    with pytest.raises(UserError, match="AvgPool2d with a divisor"):
+        trace(classifier(nn.Sequential(pool, nn.Flatten()), 3, (3, 2, 2)), torch.rand(2, 3, 2, 2))
 
 
 def test_layers_that_are_not_the_model_are_refused():

@@ -30,12 +30,13 @@ def decode(row: Mapping[str, Any], clean: Tensor) -> Tensor:
 
 def decode_raw(row: Mapping[str, Any], clean: Tensor) -> Tensor:
     """As `decode`, but just as it is stored: rounding may put it a little outside of the box."""
-    delta = np.frombuffer(row["delta"], DTYPES[row["encoding"]]).astype(np.float32)
-    if delta.size != clean.numel():
+    dtype = DTYPES[row["encoding"]]
+    if (size := len(row["delta"]) / dtype.itemsize) != clean.numel():
         raise UserError(
-            f"run {row['run_id']} holds points of {delta.size} pixels, the data have "
+            f"run {row['run_id']} holds points of {size:.12g} pixels, the data have "
             f"{clean.numel()}: replay a run on this data"
         )
+    delta = np.frombuffer(row["delta"], dtype).astype(np.float32)
     return clean + torch.from_numpy(delta).reshape(clean.shape).to(clean.device)
 
 

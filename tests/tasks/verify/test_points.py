@@ -146,6 +146,10 @@ def test_points_of_another_shape(split):
     """They are of other data."""
     with pytest.raises(UserError, match="points of 3 pixels"):
         _look(split, [_point(0, 0.1, 0.1, 0.1)])
+    cut = _point(0, 0.1, 0.1)
+    cut["delta"] = cut["delta"][:-1]
+    with pytest.raises(UserError, match=r"points of 1\.75 pixels"):
+        _look(split, [cut])
 
 
 def test_the_clean_input_is_asked_too(split):
