@@ -22,13 +22,16 @@ from scipy.special import stdtrit
 from robbench.statistics.bootstrap import Estimate, over_seeds, over_seeds_difference
 
 _MOST = 1000
+_ALIKE = 1e-9
+"""Differences that are all alike have an interval of no width, which few seeds cannot show."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Claim:
     """That `metric` of `loss` is above that of `than`, or below it with `below`.
 
-    where: values of columns of the rows it is about; stronger: those that a stronger attack has.
+    paper: whose claim it is, of one that stands for the paper. where: values of columns of the
+    rows it is about; stronger, stronger_metric: those of a stronger attack.
     """
 
     text: str
@@ -36,9 +39,10 @@ class Claim:
     than: str
     metric: str = "robust_accuracy"
     below: bool = False
-    where: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    stronger: Mapping[str, str] | None = None
+    where: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    stronger: Mapping[str, object] | None = None
     stronger_metric: str | None = None
+    paper: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +72,7 @@ def judge(claim: Claim, rows: pd.DataFrame) -> Verdict:
 
 
 def values(
-    rows: pd.DataFrame, loss: str, metric: str, where: Mapping[str, str]
+    rows: pd.DataFrame, loss: str, metric: str, where: Mapping[str, object]
 ) -> dict[int, float]:
     """Seed -> value of a metric of one loss: a column, `measures NAME ...` or `logs NAME`."""
     rows = rows[rows.loss == loss]
@@ -88,7 +92,7 @@ def _value(row: Mapping[str, object], metric: str) -> float:
 
 
 def _difference(
-    claim: Claim, rows: pd.DataFrame, where: Mapping[str, str], metric: str
+    claim: Claim, rows: pd.DataFrame, where: Mapping[str, object], metric: str
 ) -> tuple[Estimate | None, int]:
     ours, theirs = (values(rows, loss, metric, where) for loss in (claim.loss, claim.than))
     common = sorted(ours.keys() & theirs.keys())
@@ -102,6 +106,8 @@ def _word(difference: Estimate, seeds: int, below: bool) -> str:
     low, high = difference.low, difference.high
     if below:
         low, high = -high, -low
+    if high - low < _ALIKE:
+        return "undecided (all seeds alike)" if difference.value else "no difference seen"
     if low > 0:
         return "reproduced"
     if high < 0:

@@ -23,12 +23,9 @@ RESULTS = HERE / "results"
 
 def part(sweep: str) -> str:
     """The tables and verdicts of a sweep, and where they were measured."""
-    path = RESULTS / f"{sweep}.parquet"
-    if not path.exists():
+    rows = read(sweep)
+    if rows is None:
         return "Not measured yet.\n"
-    rows = pd.read_parquet(path)
-    rows["adversarial_ratio"] = 1 - rows.robust_accuracy
-    rows["train_passes"] = (rows.train_forward + rows.train_backward) / 1e6
     parts = [_origin(sweep, rows), *(_sheet(sheet, rows) for sheet in SHEETS[sweep])]
     if claims := CLAIMS.get(sweep):
         parts.append(_claims(claims, rows))
@@ -108,9 +105,36 @@ def _difference(claim: Claim, verdict: Verdict) -> str:
     return text
 
 
+def verdicts() -> str:
+    """The claims that stand for the papers, each with its verdict."""
+    found = []
+    for sweep, claims in CLAIMS.items():
+        rows = read(sweep)
+        for claim in claims:
+            if claim.paper is None:
+                continue
+            verdict = Verdict("not measured", None, 0) if rows is None else judge(claim, rows)
+            shown = "-" if verdict.difference is None else _difference(claim, verdict)
+            found.append([claim.paper, claim.text, shown, verdict.word])
+    return table(["paper", "claim", "measured difference (95 %)", "verdict"], found)
+
+
+def read(sweep: str) -> pd.DataFrame | None:
+    """The recorded rows of a sweep; None where nothing is recorded."""
+    path = RESULTS / f"{sweep}.parquet"
+    if not path.exists():
+        return None
+    rows = pd.read_parquet(path)
+    if "robust_accuracy" in rows:
+        rows["adversarial_ratio"] = 1 - rows.robust_accuracy
+        rows["train_passes"] = (rows.train_forward + rows.train_backward) / 1e6
+    return rows
+
+
 def linear() -> str:
     """Margins over the SVM's by the common coordinate, of `linear.py`."""
-    rows = pd.read_parquet(RESULTS / "linear.parquet")
+    rows = read("linear")
+    assert rows is not None
     losses = list(dict.fromkeys(rows.loss))
     found = [
         [f"{common:g}", *(mean_text(values(part, loss, "over_svm", {}), 1, 2) for loss in losses)]

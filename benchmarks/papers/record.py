@@ -30,31 +30,28 @@ _TRAINED = ("model", "data", "limit", "inner", "threat", "epochs", "batch_size",
 
 
 def record(name: str, out: Path) -> Path:
-    """Write results/NAME.parquet; raises SystemExit where the sweep has no run in `out`."""
+    """Write results/NAME.parquet; raises SystemExit where `out` has no such sweep."""
     folder = out / "results"
-    rows = [_row(run, folder) for run in _runs(folder / "runs") if run["tags"].get("sweep") == name]
-    if not rows:
+    table = folder / "sweeps" / f"{name}.parquet"
+    if not table.exists():
         raise SystemExit(
-            f"error: no run of sweep {name} in {folder}: "
+            f"error: no sweep {name} in {folder}: "
             f"robbench sweep benchmarks/papers/{name}.toml --out {out}"
         )
+    tasks = pd.read_parquet(table)
+    tasks = tasks[tasks.status == "done"]
+    losses = {
+        task.model: json.loads(task.settings)["loss"]
+        for task in tasks[tasks.kind == "train"].itertuples()
+    }
+    ids = {run for ids in tasks[tasks.kind == "attack"].run_ids for run in json.loads(ids)}
+    runs = pd.read_parquet(folder / "runs", filters=[("run_id", "in", sorted(ids))])
+    rows = [{"loss": losses[run["model"]], **_row(run, folder)} for run in runs.to_dict("records")]
     rows.sort(key=lambda row: (row["model"], row["split"], row["attack"], row["threat"]))
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
     return path
-
-
-def _runs(folder: Path) -> list[dict[str, Any]]:
-    """All runs of a folder, with their tags NAME=VALUE as a dictionary."""
-    if not folder.is_dir():
-        return []
-    runs = pd.read_parquet(folder).to_dict("records")
-    tags = [json.loads(run["tags"]) if isinstance(run["tags"], str) else [] for run in runs]
-    return [
-        {**run, "tags": dict(tag.partition("=")[::2] for tag in own)}
-        for run, own in zip(runs, tags, strict=True)
-    ]
 
 
 def _row(run: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -64,7 +61,6 @@ def _row(run: dict[str, Any], folder: Path) -> dict[str, Any]:
     trained = json.loads(run["train_config"])
     n = run["n_samples"]
     return {
-        "loss": run["tags"].get("loss", trained["loss"]),
         **{name: _plain(run[name]) for name in _RUN},
         "robust_accuracy_first": 1 - float(by_first.mean()),
         "no_gradient": float((samples.n_zero_gradient > 0).mean()),

@@ -138,6 +138,16 @@ SHEETS: dict[str, tuple[Sheet, ...]] = {
 _WEIGHTED = ("mart", "gairat", "mail-at", "ewat", "ewat:base=0", "mma")
 
 CLAIMS: dict[str, tuple[Claim, ...]] = {
+    "linear": (
+        Claim(
+            text="linear: differential training has a larger margin than cross-entropy, at D = 1",
+            loss="differential:form=logistic",
+            than="cross-entropy",
+            metric="over_svm",
+            where={"common": 1.0},
+            paper="differential training",
+        ),
+    ),
     "differential": tuple(
         Claim(
             text=f"{form}: fewer adversarial examples than cross-entropy at 2/255, {pair}, {split}",
@@ -146,6 +156,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             metric="adversarial_ratio",
             below=True,
             where={"threat": "linf:2/255", "data": f"cifar10[{pair}]", "split": split},
+            paper="differential training" if (pair, split) == (_PAIRS[0], "test") else None,
         )
         for pair in _PAIRS
         for loss, form in (("differential", "square"), ("differential:form=logistic", "logistic"))
@@ -157,6 +168,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
                 text=f"SOVR is more robust than {loss} under AutoAttack",
                 loss="sovr",
                 than=loss,
+                paper="SOVR",
             )
             for loss in ("cross-entropy", *_WEIGHTED)
         ),
@@ -170,6 +182,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
                 than="cross-entropy",
                 metric="robust_accuracy_first",
                 stronger_metric="robust_accuracy",
+                paper="SOVR",
             )
             for loss in _WEIGHTED
         ),
@@ -188,12 +201,13 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             than="i-sce:s=0",
             where={"attack": PLAIN, "threat": f"linf:{eps}"},
             stronger={"attack": "autoattack-lite", "threat": f"linf:{eps}"},
+            paper="I-SCE" if loss == "i-sce:s=100" else None,
         )
         for eps in ("0.1", "0.2", "0.3")
         for loss in ("i-sce:s=1", "i-sce:s=20", "i-sce:s=100", "i-sce:s=200")
     ),
     "aalp": (
-        Claim(text="AALP is more robust than ALP", loss="aalp", than="alp"),
+        Claim(text="AALP is more robust than ALP", loss="aalp", than="alp", paper="AALP"),
         Claim(
             text="guided dropout alone is more robust than ALP",
             loss="aalp:adaptive_weights=false",
@@ -210,6 +224,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             than="alp",
             metric="measures n_features_90 clean test",
             below=True,
+            paper="AALP",
         ),
         Claim(
             text="AALP has a lower cross-entropy of the hardest tenth than ALP",
@@ -224,6 +239,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             than="cross-entropy",
             metric="measures n_features_90 clean test",
             below=True,
+            paper="AALP",
         ),
     ),
 }

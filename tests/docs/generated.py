@@ -143,6 +143,7 @@ MAKE: dict[str, Callable[[str], str]] = {
     "recipes": lambda _: recipe_table(),
     "checks": lambda _: checks(),
 }
+MAKE["papers-verdicts"] = lambda _: papers.verdicts()
 MAKE["papers-linear"] = lambda _: papers.linear()
 for _sweep in papers.SHEETS:
     MAKE[f"papers-{_sweep}"] = lambda _, sweep=_sweep: papers.part(sweep)

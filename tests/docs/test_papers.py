@@ -73,6 +73,14 @@ def test_one_seed_decides_nothing_and_none_is_not_measured():
     assert judge(claim, rows[rows.loss == "new"]).word == "not measured"
 
 
+def test_differences_without_a_spread_decide_nothing():
+    rows = results(new={"weak": (0.5, 0.5)}, old={"weak": (0.25, 0.25)}, same={"weak": (0.5, 0.5)})
+    alike = judge(Claim(text="", loss="new", than="old", where=WEAK), rows)
+    assert alike.word == "undecided (all seeds alike)"
+    same = judge(Claim(text="", loss="new", than="same", where=WEAK), rows)
+    assert same.word == "no difference seen"
+
+
 def test_metrics_are_columns_measures_or_logs():
     rows = results(new={"weak": (0.1, 0.3)})
     assert values(rows, "new", "robust_accuracy", WEAK) == {0: 0.1, 1: 0.3}
@@ -89,14 +97,20 @@ def test_a_mean_with_its_interval():
     assert mean_text({}) == "-"
 
 
-def test_the_runs_of_a_sweep_are_recorded_and_no_others(store, cli, tmp_path, monkeypatch):
-    """Also beside runs without a tag, which the default folder of a newcomer has."""
-    words = ["--limit", 20, "--attack", "fgsm", "--quiet", "--out", store]
-    assert cli("attack ce", *words).code == 0
-    assert cli("attack at --tag sweep=mine --tag loss=sovr --tag nightly", *words).code == 0
+def test_a_sweep_is_recorded_with_the_runs_that_it_shares_with_another(cli, tmp_path, monkeypatch):
+    """The second sweep has the first one's model and run; a run of no sweep is beside them."""
+    out = tmp_path / "runs"
+    words = ["--set", "epochs=1", "--limit", 20, "--quiet", "--out", out]
+    attack = ["--attack", "fgsm"]
+    for name, losses in (("one", "mart"), ("two", "mart,trades:beta=2")):
+        grid = ["--grid", f"loss={losses}", "--grid", "seed=0..0"]
+        assert cli("sweep", "--name", name, *grid, *attack, *words).code == 0
+    alone = ["--limit", 10, "--quiet", "--out", out]
+    assert cli("attack mart-s0", *attack, *alone).code == 0
     monkeypatch.setattr(recording, "RESULTS", tmp_path / "results")
-    rows = pd.read_parquet(recording.record("mine", store))
-    assert (list(rows.model), list(rows.loss)) == (["at"], ["sovr"])
-    for name, out in (("other", store), ("mine", tmp_path / "nowhere")):
-        with pytest.raises(SystemExit, match=f"no run of sweep {name} in .*--out"):
-            recording.record(name, out)
+    rows = pd.read_parquet(recording.record("two", out))
+    assert list(rows.loss) == ["mart", "trades:beta=2"]
+    assert list(rows.n_samples) == [20, 20]
+    assert list(pd.read_parquet(recording.record("one", out)).loss) == ["mart"]
+    with pytest.raises(SystemExit, match=r"no sweep other in .*--out"):
+        recording.record("other", out)
