@@ -98,7 +98,7 @@ def _registered_entry(kind: str, name: str) -> Entry:
         "package": entry.package if entry else None,
         "options": [vars(option) for option in explain_options(cls)],
         "file": inspect.getsourcefile(cls),
-        **({"inner": _inner_of(cls)} if kind == "losses" else {}),
+        **({"inner": _inner_of(cls), "teacher": _teacher_of(name)} if kind == "losses" else {}),
         **(_facts_of(name) if kind == "attacks" else {}),
     }
 
@@ -129,6 +129,16 @@ def _inner_of(loss: type[Loss]) -> Entry | None:
     climbs = {} if loss.climbs is None else {"objective": loss.climbs}
     options = {**parse_spec(ATTACKS.canonical(loss.inner, full=True)).options, **climbs}
     return {"spec": loss.inner, "climbs": loss.climbs, "options": options}
+
+
+def _teacher_of(loss: str) -> str | None:
+    """What `Loss.teacher` says; None where an option without default decides."""
+    from robbench.catalogue.builtins import LOSSES
+
+    try:
+        return LOSSES.build(loss).teacher
+    except UserError:
+        return None
 
 
 def _settings_entry(command: str) -> Entry:

@@ -171,6 +171,13 @@ def _show_options(entry: Entry, quiet: bool) -> None:
         print_result(f"norms {norms}; goal {entry['goal']}; access {entry['access']}")
     if entry.get("inner"):
         _print_paragraphs(_inner_text(entry["inner"]))
+    if entry.get("teacher") is not None:
+        _print_paragraphs(
+            "teacher: the running average of the weights, which robbench train --set average=ema "
+            "makes; --teacher NAME gives a trained model"
+            if entry["teacher"]
+            else "teacher: a trained model, which robbench train --teacher NAME names"
+        )
     print_result(
         f"defined in {entry['source']}"
         + (f", package {package}" if package not in (None, "robbench") else "")

@@ -171,7 +171,6 @@ def train(
 
         if forecast := forecast_training(plan):
             reporter.say(f"train {plan.name}: {training_line(forecast)}")
-        start = plan.start.facts if plan.start else None
         about = {
             "name": plan.name,
             "folder": shown(plan.folder),
@@ -179,7 +178,7 @@ def train(
             "config": plan.spec,
         }
         ahead = forecast and forecast._asdict()
-        print_json("robbench.train.plan/1", **about, start=start, forecast=ahead)
+        print_json("robbench.train.plan/1", **about, **plan.built_on, forecast=ahead)
         return
     from robbench.tasks.train.listen import run_training
 

@@ -110,7 +110,7 @@ def fitting(generated: Split, data: Split, validation: Split) -> Split:
     named = any(not name.isdecimal() for name in data.classes)
     if not same and not (numbers and named and len(generated.classes) == len(data.classes)):
         what = class_difference(generated.classes, data.classes, (about, data.name))
-        raise UserError(f"{what}; name the same classes of both, as in {data.name}[A,B]")
+        raise UserError(f"{what}; name the same classes of both, as in SPEC[A,B]")
     shape, own = tuple(generated.images.shape[1:]), tuple(data.images.shape[1:])
     if shape != own:
         raise UserError(f"{about} has samples of shape {shape}, {data.name} of {own}")

@@ -194,6 +194,7 @@ def test_a_file_that_is_missing(tmp_path: Path) -> None:
         ('attacks = ["apdg"]', "apgd"),
         ('attacks = ["pgd:stepz=3"]', "steps"),
         ('attacks = ["pgd:steps=0"]', "steps"),
+        ('attacks = ["pgd", "n-fgsm"]', "attack n-fgsm: .*--inner n-fgsm"),
     ],
 )
 def test_bad_specs_in_a_file(content: str, message: str, file: Callable[[str], str]) -> None:

@@ -101,6 +101,17 @@ def test_a_loss_shows_its_own_inner_attack(cli, loss, spec):
     assert f"objective={built.objective}" in text
 
 
+def test_a_loss_shows_its_teacher(cli):
+    """HAT must be given one, ADR has the average of the weights, TRADES and RPAT have none."""
+    told = {name: " ".join(cli("explain", name).out.split()) for name in ("hat", "adr", "trades")}
+    assert "teacher: a trained model, which robbench train --teacher NAME names" in told["hat"]
+    assert "teacher: the running average of the weights" in told["adr"]
+    assert "--set average=ema" in told["adr"]
+    assert "teacher:" not in told["trades"]
+    for name, teacher in {"hat": "", "adr": "average", "rpat": None}.items():
+        assert cli("explain", name, "--json").json["entries"][0]["teacher"] == teacher
+
+
 def test_a_loss_without_an_inner_attack_shows_none(cli):
     """Nor does an attack."""
     for name in ("cross-entropy", "clp", "pgd"):

@@ -176,5 +176,5 @@ def test_what_does_not_fit(generated: Split, message: str) -> None:
 
 def test_numbers_that_are_names_are_compared_as_names() -> None:
     """Of digits[3,8] a class 0 is neither."""
-    with pytest.raises(UserError, match="name the same classes"):
+    with pytest.raises(UserError, match=r"name the same classes of both, as in SPEC\[A,B\]$"):
         fitting(_split(40, 100, ("0", "1")), _split(30, classes=("3", "8")), _split(0))

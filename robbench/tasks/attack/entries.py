@@ -41,8 +41,8 @@ def build_entries(specs: Sequence[str], threats: Sequence[ThreatModel]) -> tuple
             require_whole(attack, spec)
             if attack.leaves_ball:
                 raise UserError(
-                    f"attack {text}: its points leave the budget, so it is for training alone "
-                    f"(--inner {text}); attack with pgd or apgd"
+                    f"attack {part}: its points leave the budget, so it is for training alone "
+                    f"(--inner {part}); attack with pgd or apgd"
                 )
             if norm not in attack.norms:
                 raise UserError(

@@ -63,6 +63,13 @@ class TrainPlan:
     modules: tuple[str, ...]  # that the code of loss, model, data and inner attack begins with
     notes: tuple[str, ...]  # warnings: what works, but may not be what was meant
 
+    @property
+    def built_on(self) -> dict[str, dict[str, str] | None]:
+        """What config.json says of the model that it starts from, and of a trained teacher."""
+        teacher = self.teacher if isinstance(self.teacher, SavedModel) else None
+        models = {"start": self.start, "teacher": teacher}
+        return {role: model and model.facts for role, model in models.items()}
+
 
 def plan_training(
     config: TrainConfig,

@@ -223,6 +223,5 @@ def _description(plan: TrainPlan, model: Classifier) -> dict[str, Any]:
         "config": plan.spec,
         "provenance": provenance(),
         **plan.fingerprints,
-        "start": plan.start.facts if plan.start else None,
-        "teacher": plan.teacher.facts if isinstance(plan.teacher, SavedModel) else None,
+        **plan.built_on,
     }

@@ -32,6 +32,7 @@ def test_a_trained_model_teaches_and_the_new_one_says_so(cli, store):
     config = config_of(store)
     assert config["identity"] == dry["identity"]
     assert (config["teacher"]["name"], config["start"]) == ("ce", None)
+    assert dry["teacher"] == config["teacher"]
     assert config["teacher"]["identity"] == config_of(store, "ce")["identity"]
     elsewhere = shutil.copytree(store / "models" / "ce", store / "elsewhere")
     again = cli(HAT.replace("ce", str(elsewhere)), store)  # the same weights
