@@ -6,6 +6,7 @@ are not compressed, so that no file grows when it is read.
 
 from __future__ import annotations
 
+import errno
 import io
 import shutil
 import stat
@@ -30,6 +31,8 @@ BROKEN = (
     ValueError,
 )
 """What reading a zip file that was changed may raise."""
+_NOT_THE_FILE = (errno.ENOSPC, errno.EDQUOT)
+"""What writing its members may raise, which says nothing of the zip file."""
 _MODE = 0o100644 << 16
 _CHUNK = 1 << 20
 
@@ -75,16 +78,25 @@ def extract(
     """Write all members below a folder; what of the file is not as it was written, and why.
 
     Names of members must be relative paths that the caller has looked at. order: of the members.
+    Raises UserError for a name that no file can have here, and OSError where the disk is full.
     """
     names = archive.namelist()
     broken = False
     for name in names:
         target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+        except OSError as error:
+            raise UserError(
+                f"{archive.filename}: {repr(name)[:100]} cannot be unpacked here ({error.strerror})"
+            ) from None
         try:
             with archive.open(name) as source, target.open("wb") as sink:
                 shutil.copyfileobj(source, sink, _CHUNK)
         except BROKEN as error:
+            if isinstance(error, OSError) and error.errno in _NOT_THE_FILE:
+                raise
             broken = True
             yield name, f"cannot be read ({error})"
     if not broken:

@@ -34,7 +34,7 @@ class Changed(NamedTuple):
     """A part of a bundle that is not what was packed."""
 
     name: str
-    expected: str | None  # its SHA-256
+    expected: str | None  # its SHA-256, or its size
     found: str | None
     why: str
 
@@ -118,6 +118,9 @@ def unpack(path: Path, folder: Path) -> Unpacked:
             changed.append(Changed(name, member["sha256"], None, "is missing"))
         elif name not in broken and (found := sha256(folder / name)) != member["sha256"]:
             changed.append(Changed(name, member["sha256"], found, "was changed"))
+        elif name not in broken and (size := (folder / name).stat().st_size) != member["bytes"]:
+            sizes = f"{member['bytes']} bytes", f"{size} bytes"
+            changed.append(Changed(name, *sizes, "has another size than the manifest says"))
     return Unpacked(manifest, sorted([*changed, *odd]))
 
 

@@ -1,5 +1,6 @@
 """Zip files that are written in one way only."""
 
+import errno
 import hashlib
 import io
 import os
@@ -73,6 +74,18 @@ def test_bytes_before_and_behind_are_found(tmp_path, more):
             assert _changes(path, out)
         except UserError:
             continue
+
+
+def test_a_full_disk_is_no_change_of_the_file(tmp_path, monkeypatch):
+    """Nothing is said of the members then."""
+
+    def full(source, sink, length):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_archive(tmp_path / "a.zip", MEMBERS)
+    monkeypatch.setattr("robbench.store.archive.shutil.copyfileobj", full)
+    with pytest.raises(OSError, match="No space left"):
+        _changes(tmp_path / "a.zip", tmp_path / "out")
 
 
 def _zip(path, *entries, how=zipfile.ZIP_STORED):

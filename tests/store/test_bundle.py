@@ -70,6 +70,26 @@ def test_members_that_are_others_than_the_manifest_says(made, folder):
     assert found == sha256(folder / NAME) != expected
 
 
+@pytest.mark.parametrize("size", [0, 6, 8, 10**30])
+def test_members_of_another_size_than_the_manifest_says(made, folder, size):
+    """With the right hash: the 7 bytes of `content` are counted."""
+    manifest = _manifest(made)
+    manifest["members"][NAME]["bytes"] = size
+    _with(made, manifest)
+    ((name, expected, found, why),) = unpack(made, folder).changed
+    assert (name, expected, found) == (NAME, f"{size} bytes", "7 bytes")
+    assert "size" in why
+
+
+@pytest.mark.parametrize("label", ["\u00e9" * 200, "\U0001f600" * 70])
+def test_a_name_that_no_folder_can_have(made, folder, label):
+    """Few enough letters, but more than 255 bytes: one line."""
+    _with(made, parts={f"models/{label}/config.json": b"{}"})
+    with pytest.raises(UserError, match="cannot be unpacked here") as error:
+        unpack(made, folder)
+    assert "\n" not in str(error.value)
+
+
 def test_members_that_are_missing_or_too_many(made, folder):
     """Either way the manifest does not fit."""
     more = "models/m/model.safetensors"
