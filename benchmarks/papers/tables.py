@@ -205,6 +205,20 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         )
         for eps in ("0.1", "0.2", "0.3")
         for loss in ("i-sce:s=1", "i-sce:s=20", "i-sce:s=100", "i-sce:s=200")
+    )
+    + tuple(
+        Claim(
+            text=f"{loss} is more robust than cross-entropy under AutoAttack at 0.1",
+            loss=loss,
+            than="i-sce:s=0",
+            where={"attack": "autoattack-lite", "threat": "linf:0.1"},
+        )
+        for loss in (
+            "i-sce:mode=multiplicative,s=5",
+            "i-sce:mode=virtual-class,s=5",
+            "i-sce:mode=virtual-class,s=100",
+            "i-sce:space=cosine,s=15",
+        )
     ),
     "aalp": (
         Claim(text="AALP is more robust than ALP", loss="aalp", than="alp", paper="AALP"),
