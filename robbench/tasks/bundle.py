@@ -83,12 +83,17 @@ def bundle(
             ids = run.samples["sample_id"].to_pylist()
             require_same(info, ids, of_run(subject, info, ids))
         _add(members, {**parts, **weights})
-        facts.append({**{name: info[name] for name in _FACTS}, "packed": sorted(weights)})
+        facts.append({**facts_of(info), "packed": sorted(weights)})
         needs += _needs(info, packed=bool(weights), points=tables["points"].is_file())
     needs = list(dict.fromkeys(needs))
-    about = {"robbench": robbench.__version__, "runs": finite(facts), "needs": needs}
+    about = {"robbench": robbench.__version__, "runs": facts, "needs": needs}
     write_bundle(file, members, about)
     return Bundled(file, sha256(file), sorted(members), needs)
+
+
+def facts_of(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What the manifest of a bundle says of a run, from its row of the runs table."""
+    return {name: finite(info[name]) for name in _FACTS}
 
 
 def _model(run: Run, model: str | None, store: Store) -> dict[str, Path]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +18,8 @@ from robbench.tasks.verify.points import Evidence
 from robbench.threat.model import ThreatModel, parse_threat
 
 Verdict = Literal["confirmed", "refuted", "rounding", "unconfirmed"]
+_MOST = 60
+"""Characters of a fact that are shown."""
 
 
 class Claim(NamedTuple):
@@ -173,6 +176,24 @@ def _audit(run: Run) -> list[Claim]:
 def _equal(run: Run, name: str, published: Any, found: Any, *why: str) -> Claim:
     verdict: Verdict = "confirmed" if published == found else "refuted"
     return Claim(run.info["run_id"], name, published, found, verdict, "; ".join(why))
+
+
+def of_facts(
+    run_id: str, name: str, said: Mapping[str, Any], found: Mapping[str, Any], where: str
+) -> Claim:
+    """What is said of a run, by its names, beside what was found; where: that was said."""
+    names = list(dict.fromkeys([*found, *said]))
+    odd = [fact for fact in names if said.get(fact) != found.get(fact)]
+    pairs = ((fact, _short(found.get(fact)), _short(said.get(fact))) for fact in odd)
+    why = "; ".join(f"{fact} is {real}, {where} {claimed}" for fact, real, claimed in pairs)
+    verdict: Verdict = "refuted" if odd else "confirmed"
+    n = len(names)
+    return Claim(run_id, name, f"{n} facts", f"{n - len(odd)} facts", verdict, why)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _MOST else f"{text[:_MOST]}..."
 
 
 def of_hash(run: Run, name: str, published: str, found: str, why: str) -> Claim:

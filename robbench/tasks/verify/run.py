@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,10 +19,18 @@ from robbench.store.find import STOPPED_EARLY
 from robbench.store.locations import sibling_table
 from robbench.store.run import Run, read_points, read_run
 from robbench.store.store import Store
+from robbench.tasks.bundle import facts_of
 from robbench.tasks.listener import Listener
 from robbench.tasks.rebuild import folder_of, rebuild
 from robbench.tasks.subject import Subject, of_run
-from robbench.tasks.verify.claims import Claim, exit_code, of_hash, of_numbers, of_table
+from robbench.tasks.verify.claims import (
+    Claim,
+    exit_code,
+    of_facts,
+    of_hash,
+    of_numbers,
+    of_table,
+)
 from robbench.tasks.verify.points import Evidence, look_again
 from robbench.threat.model import ThreatModel, parse_threat
 
@@ -71,7 +79,8 @@ class Verifier:
             runs = sorted((Path(folder) / "results" / "runs").glob("*.parquet"))
             if not ids or sorted(file.stem for file in runs) != ids:
                 raise UserError(f"{path}: its manifest does not name the runs that are in it")
-            return found + [self._run(file) for file in runs]
+            said = {run["run_id"]: run for run in manifest["runs"]}
+            return found + [_as_said(said, self._run(file)) for file in runs]
 
     def _run(self, path: Path) -> Verified:
         run = read_run(path)
@@ -145,6 +154,14 @@ def verify(
     )
     found = [one for name in names for one in verifier.verify(name)]
     return found, exit_code([claim for one in found for claim in one.claims])
+
+
+def _as_said(said: Mapping[str, Mapping[str, Any]], one: Verified) -> Verified:
+    """A run of a bundle, with whether the manifest says of it what its row says."""
+    info = one.info or {}
+    stated = {name: fact for name, fact in said[info["run_id"]].items() if name != "packed"}
+    claim = of_facts(info["run_id"], "manifest", stated, facts_of(info), "the manifest says")
+    return one._replace(claims=[claim, *one.claims])
 
 
 def _identity(run: Run, subject: Subject) -> list[Claim]:

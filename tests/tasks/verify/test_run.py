@@ -11,23 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from robbench.core.errors import UserError
-from robbench.store.archive import write_archive
-from robbench.store.bundle import MANIFEST, sha256
+from robbench.store.bundle import sha256
 from robbench.tasks.bundle import bundle
 from robbench.tasks.verify.run import plain_rows, verify
-
-HOW = "--threat linf:0.15 --limit 30 --attack pgd:steps=3 --quiet --out"
-
-
-@pytest.fixture(scope="module")
-def attacked_at(trained, cli, for_all, tmp_path_factory):
-    """A folder with a run of `at` with points, and one of `ce` without. Not to be written to."""
-    out = shutil.copytree(trained, tmp_path_factory.mktemp("verify") / "S")
-    for words in ("attack at --store-points", "attack ce"):
-        done = cli(f"{words} {HOW}", out)
-        assert done.code == 0, done.err
-    with for_all(out):
-        yield out
 
 
 @pytest.fixture
@@ -160,9 +146,9 @@ def test_a_model_that_is_gone_leaves_all_open(out):
 
 
 @pytest.mark.parametrize("target", ["3", "least-likely", "random"])
-def test_a_target(store, cli, target):
+def test_a_target(store, cli, how, target):
     """Each sample's class is computed again; rows with another are refuted."""
-    done = cli(f"attack ce --target {target} --store-points {HOW}", store)
+    done = cli(f"attack ce --target {target} --store-points {how}", store)
     assert done.code == 0, done.err
     claims, code = _verdicts(["ce"], store)
     assert (code, "target not reached" in claims) == (0, True)
@@ -173,19 +159,13 @@ def test_a_target(store, cli, target):
     assert (code, claims["targets"].verdict, len(claims["targets"].samples)) == (1, "refuted", 2)
 
 
-def test_an_audit_leaves_no_evidence_of_what_withstood(store, cli):
+def test_an_audit_leaves_no_evidence_of_what_withstood(store, cli, how):
     """Its bound is named, not confirmed."""
     words = "--audit 5 --audit-attack apgd:steps=10 --store-points"
-    assert cli(f"attack at {words} {HOW}", store).code == 0
+    assert cli(f"attack at {words} {how}", store).code == 0
     claims, code = _verdicts(["at"], store)
     assert (code, claims["robust accuracy, audited"].verdict) == (4, "unconfirmed")
     assert claims["robust accuracy"].verdict == "confirmed"
-
-
-@pytest.fixture
-def packed(attacked_at, tmp_path):
-    """A bundle of the run of `at`."""
-    return bundle(["at"], tmp_path / "at.zip", out=attacked_at).path
 
 
 def test_a_bundle_is_verified_without_the_folder_it_is_of(packed, tmp_path, monkeypatch):
@@ -217,17 +197,7 @@ def test_a_flipped_byte_of_a_bundle_is_found_wherever_it_is(packed, tmp_path):
     assert (code, list(claims)) == (1, [f"byte {entries[1].header_offset + 10}"])
 
 
-def _repack(path, change):
-    """A bundle whose hashes are right for what was changed: a new one."""
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    manifest = json.loads(parts[MANIFEST])
-    change(manifest, parts)
-    parts[MANIFEST] = json.dumps(manifest).encode()
-    write_archive(path, parts)
-
-
-def test_a_bundle_packed_again_with_other_points_is_refuted(packed, tmp_path):
+def test_a_bundle_packed_again_with_other_points_is_refuted(packed, repack, tmp_path):
     """All hashes are right: the model is asked."""
     scratch = tmp_path / "p.parquet"
 
@@ -239,23 +209,10 @@ def test_a_bundle_packed_again_with_other_points_is_refuted(packed, tmp_path):
         parts[name] = scratch.read_bytes()
         manifest["members"][name] = {"bytes": len(parts[name]), "sha256": sha256(scratch)}
 
-    _repack(packed, change)
+    repack(packed, change)
     claims, code = _verdicts([packed], tmp_path)
     assert (claims["SHA-256 of files"].verdict, code) == ("confirmed", 1)
     assert claims["stored points"].verdict == "refuted"
-
-
-def test_a_manifest_that_names_other_runs(packed, tmp_path):
-    """What it says of itself would be of others."""
-    _repack(packed, lambda manifest, parts: manifest["runs"].append({"run_id": "0123456789ab"}))
-    with pytest.raises(UserError, match="does not name the runs"):
-        verify([str(packed)], out=tmp_path)
-    _repack(packed, lambda manifest, parts: manifest.update(runs=[]))
-    with pytest.raises(UserError, match="does not name the runs"):
-        verify([str(packed)], out=tmp_path)
-    _repack(packed, lambda manifest, parts: manifest.update(runs=[{}]))
-    with pytest.raises(UserError, match="run_id"):
-        verify([str(packed)], out=tmp_path)
 
 
 def test_a_bundle_without_the_model(attacked_at, tmp_path):
@@ -277,10 +234,10 @@ def make():
 """
 
 
-def test_nothing_of_a_bundle_is_executed(cli, private, tmp_path):
+def test_nothing_of_a_bundle_is_executed(cli, private, how, tmp_path):
     """It names code of the one who made it, which runs only where that is trusted."""
-    here, how = private("hostile", HOSTILE), f"--data digits --store-points {HOW}"
-    assert cli(f"attack hostile:make {how}", tmp_path / "S", cwd=here).code == 0
+    here, words = private("hostile", HOSTILE), f"--data digits --store-points {how}"
+    assert cli(f"attack hostile:make {words}", tmp_path / "S", cwd=here).code == 0
     sys.modules.pop("hostile")
     (here / "ran").unlink()
     done = cli("bundle hostile:make -o b.zip --out", tmp_path / "S", cwd=here)

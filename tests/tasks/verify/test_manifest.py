@@ -1,0 +1,65 @@
+"""What the manifest of a bundle says of its runs, beside what is in it."""
+
+import pytest
+
+from robbench.core.errors import UserError
+from robbench.tasks.verify.run import verify
+
+
+def _manifest_claim(path, out):
+    found, code = verify([str(path)], out=out)
+    (claim,) = (c for one in found for c in one.claims if c.claim == "manifest")
+    return claim, code
+
+
+def test_a_manifest_that_names_other_runs(packed, repack, tmp_path):
+    """What it says of itself would be of others."""
+    repack(packed, lambda manifest, parts: manifest["runs"].append({"run_id": "0123456789ab"}))
+    with pytest.raises(UserError, match="does not name the runs"):
+        verify([str(packed)], out=tmp_path)
+    repack(packed, lambda manifest, parts: manifest.update(runs=[]))
+    with pytest.raises(UserError, match="does not name the runs"):
+        verify([str(packed)], out=tmp_path)
+    repack(packed, lambda manifest, parts: manifest.update(runs=[{}]))
+    with pytest.raises(UserError, match="run_id"):
+        verify([str(packed)], out=tmp_path)
+
+
+LIES = {
+    "robust_accuracy": 0.9,
+    "clean_accuracy": 1.0,
+    "model": "Best",
+    "data": "cifar10",
+    "split": "train",
+    "subset": None,
+    "threat": "linf:0.3",
+    "attack": "autoattack",
+    "n_samples": 10_000,
+    "model_hash": "0" * 16,
+    "certified_accuracy": 0.9,  # the row says nothing of it
+}
+
+
+def test_a_manifest_that_says_what_is_not_so_is_refuted(packed, repack, tmp_path):
+    """All hashes are right; what differs from the run's row is named, and no other fact."""
+    truth, code = _manifest_claim(packed, tmp_path)
+    assert (truth.verdict, truth.why, code) == ("confirmed", "", 0)
+    assert truth.published == truth.confirmed == "27 facts"
+    repack(packed, lambda manifest, parts: manifest["runs"][0].update(LIES))
+    claim, code = _manifest_claim(packed, tmp_path)
+    assert (claim.verdict, claim.published, claim.confirmed) == (
+        "refuted",
+        "28 facts",
+        "17 facts",
+    )
+    assert code == 1
+    assert {part.split(" is ")[0] for part in claim.why.split("; ")} == {*LIES}
+    assert 'model is "at", the manifest says "Best"' in claim.why
+
+
+def test_a_fact_that_the_manifest_leaves_out_is_refuted(packed, repack, tmp_path):
+    """Who reads it would not see that the samples are of the training data."""
+    repack(packed, lambda manifest, parts: manifest["runs"][0].pop("split"))
+    claim, code = _manifest_claim(packed, tmp_path)
+    assert (claim.verdict, code) == ("refuted", 1)
+    assert claim.why == 'split is "test", the manifest says null'
