@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from robbench.certifiers.known_layers import FUNCTIONS, KNOWN, UnknownError, reader_of
 from robbench.certifiers.layers import Layer, Sum
 from robbench.certifiers.network import Network, Node
-from robbench.core.errors import UserError
+from robbench.core.errors import RobbenchError, UserError
 from robbench.data.base import reason
 from robbench.models.base import Classifier
 from robbench.models.external import External
@@ -55,7 +55,7 @@ def _require_equal(network: Network, model: Classifier, x: Tensor) -> None:
     """Raise UserError unless both give the same margins, at samples and at noise."""
     points = torch.cat([x, torch.rand_like(x), torch.rand_like(x).round()])
     with torch.no_grad():
-        mine, theirs = network.values(points.double())[-1], model(points).double()
+        mine, theirs = network.values(points.double())[-1], _logits(model, points).double()
     if mine.shape != theirs.shape:
         raise UserError(
             f"the layers of the model give {mine[0].numel()} outputs, of which it reads "
@@ -68,6 +68,17 @@ def _require_equal(network: Network, model: Classifier, x: Tensor) -> None:
             f"the layers of the model do not give its logits (margins are {apart.item():.2g} "
             "apart), so there are no bounds; --method smoothing takes any model"
         )
+
+
+def _logits(model: Classifier, points: Tensor) -> Tensor:
+    try:
+        logits: Tensor = model(points)
+    except (RobbenchError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # of weights of another type, where its interface is not fitted
+        kind = str(points.dtype).removeprefix("torch.")
+        raise UserError(f"the model cannot process images as {kind} ({reason(error)})") from error
+    return logits
 
 
 class _Tracer(fx.Tracer):

@@ -133,6 +133,19 @@ def test_a_model_of_another_package():
     assert len(trace(model, x).nodes) == 5
 
 
+def test_a_model_in_float64():
+    """Its own bits; one line where nobody has found out yet how it is called."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 3)).double()
+    model, x = External(module.eval(), 3), torch.rand(2, 3, 2, 2)
+    with pytest.raises(UserError, match="cannot process images as float32") as error:
+        trace(model, x)
+    assert "\n" not in str(error.value)
+    model.fit_interface(x)
+    z = trace(model, x).values(x.double())[-1]
+    torch.testing.assert_close(z, module(x.double()), rtol=1e-13, atol=1e-13)
+
+
 @pytest.mark.parametrize(
     "head", ["linear", "scores", "center", "gaussian", "max-mahalanobis", "max-mahalanobis:width=7"]
 )
