@@ -90,13 +90,16 @@ class Verifier:
         claims, seen, ids, why = [table], None, list[int](), ""
         try:
             threat = parse_threat(info["threat"])[0]
-            subject = self._subject(path, run, threat)
+            whole = self._subject(path, run, threat)
         except UserError as error:
             if self.model or self.data:
                 raise
             threat, why = ThreatModel(info["norm"], info["eps"], info["threat"]), str(error)
         else:
-            claims = [*_identity(run, subject), table]
+            subject = whole
+            if info["status"] == STOPPED_EARLY:
+                subject = of_run(whole, info, run.samples["sample_id"].to_pylist())
+            claims = [*_identity(run, subject, len(whole.split)), table]
             ids = subject.split.ids.tolist()
             if any(claim.verdict == "refuted" for claim in claims[:-1]):
                 why = "model or data are not those of the run"
@@ -119,8 +122,6 @@ class Verifier:
         if threat.target is not None:
             found = aim(subject.split, threat.target, run.info["seed"])
             subject = subject._replace(split=found.split)
-        if run.info["status"] == STOPPED_EARLY:
-            return of_run(subject, run.info, run.samples["sample_id"].to_pylist())
         return subject
 
     def _look(self, path: Path, run: Run, subject: Subject, threat: ThreatModel) -> Evidence:
@@ -164,8 +165,8 @@ def _as_said(said: Mapping[str, Mapping[str, Any]], one: Verified) -> Verified:
     return one._replace(claims=[claim, *one.claims])
 
 
-def _identity(run: Run, subject: Subject) -> list[Claim]:
-    """Whether model and samples are those of the run."""
+def _identity(run: Run, subject: Subject, n: int) -> list[Claim]:
+    """Whether model and samples are those of the run. n: samples that its settings name."""
     info, split = run.info, subject.split
     other = "the model is another, or has changed"
     claims = [of_hash(run, "model", info["model_hash"], subject.hash, other)]
@@ -180,6 +181,9 @@ def _identity(run: Run, subject: Subject) -> list[Claim]:
     if dict(rows) != labels:
         other = "the rows are of other samples or labels than the data"
         claims[-1] = claims[-1]._replace(verdict="refuted", why=other)
+    elif claims[-1].verdict == "confirmed" and len(split) < n:
+        other = f"stopped early at {len(split)} of {n} samples; nothing tells how they were chosen"
+        claims[-1] = claims[-1]._replace(verdict="unconfirmed", why=other)
     return claims
 
 

@@ -7,10 +7,14 @@ import zipfile
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import torch
 
+from robbench.analysis.summary import summarise
 from robbench.core.errors import UserError
+from robbench.data.load import load
 from robbench.store.bundle import sha256
 from robbench.tasks.bundle import bundle
 from robbench.tasks.verify.run import plain_rows, verify
@@ -132,6 +136,39 @@ def test_rows_left_out_are_refuted(out):
     _change(_file(out, "runs"), n_samples=[20])
     claims, code = _verdicts([_file(out, "runs")], out)
     assert (code, claims["samples"].verdict) == (1, "refuted")
+
+
+def _keep(out, places):
+    """A run that says it was stopped early, of some of its samples, with all its numbers right."""
+    row, samples, points = (_file(out, kind) for kind in ("runs", "samples", "points"))
+    table = pq.read_table(samples).take(places)
+    pq.write_table(table, samples)
+    kept = table["sample_id"].to_pylist()
+    rows = pq.read_table(points)
+    pq.write_table(rows.filter(pc.is_in(rows["sample_id"], pa.array(kept))), points)
+    split = load("digits", "test", limit=30)
+    held = torch.isin(split.ids, torch.tensor(kept)).nonzero().flatten()
+    numbers = {name: [value] for name, value in summarise(table).items()}
+    hashed = [split.take(held).fingerprint()]
+    _change(row, **numbers, status=["stopped early"], data_hash=hashed)
+
+
+def test_samples_that_were_chosen_leave_them_open(out):
+    """Without what broke, a run said to be stopped early is right in all it says: not enough."""
+    robust = pq.read_table(_file(out, "samples"))["robust"].to_pylist()
+    _keep(out, [i for i, withstood in enumerate(robust) if withstood])
+    claims, code = _verdicts([_file(out, "runs")], out)
+    assert (claims["robust accuracy"].published, claims["robust accuracy"].confirmed) == (1, 1)
+    assert {c.claim for c in claims.values() if c.verdict != "confirmed"} == {"samples"}
+    assert (code, claims["samples"].verdict) == (4, "unconfirmed")
+    assert f"{sum(robust)} of 30 samples" in claims["samples"].why
+
+
+def test_a_run_stopped_early_that_has_all_samples(out):
+    """None can have been chosen."""
+    _keep(out, list(range(30)))
+    claims, code = _verdicts([_file(out, "runs")], out)
+    assert (code, claims["samples"].verdict) == (0, "confirmed")
 
 
 def test_a_model_that_is_gone_leaves_all_open(out):
