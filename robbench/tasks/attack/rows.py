@@ -161,7 +161,7 @@ def run_facts(
         "model_outputs": subject.outputs or None,
         "model_source": None if plan.label == subject.source else subject.source,
         "tags": json.dumps(config.tag) if config.tag else None,
-        "classes": _class_names(subject.split.classes),
+        "classes": class_names(subject.split.classes),
         "target": threat.target,
         "audit_attack": plan.audit.attack if plan.audit else None,
     }
@@ -210,7 +210,7 @@ def is_lower(found: float | None, before: float | None) -> bool:
     return bool(np.float32(found) < np.float32(before))
 
 
-def _class_names(classes: Sequence[str]) -> str | None:
+def class_names(classes: Sequence[str]) -> str | None:
     """JSON; None where every class is called by its number."""
     return None if list(classes) == [*map(str, range(len(classes)))] else json.dumps(list(classes))
 

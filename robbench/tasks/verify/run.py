@@ -13,26 +13,25 @@ import torch
 from robbench.core.device import find_device
 from robbench.core.errors import UserError
 from robbench.data.targets import aim
-from robbench.store.answers import same_answers
 from robbench.store.bundle import is_bundle, sha256, unpack
 from robbench.store.find import STOPPED_EARLY
 from robbench.store.locations import sibling_table
 from robbench.store.run import Run, read_points, read_run
 from robbench.store.store import Store
-from robbench.tasks.bundle import facts_of
 from robbench.tasks.listener import Listener
 from robbench.tasks.rebuild import folder_of, rebuild
 from robbench.tasks.subject import Subject, of_run
-from robbench.tasks.verify.claims import (
-    Claim,
-    exit_code,
-    of_facts,
-    of_hash,
-    of_numbers,
-    of_table,
+from robbench.tasks.verify.claims import Claim, exit_code, of_numbers, of_table
+from robbench.tasks.verify.identity import (
+    of_description,
+    of_identity,
+    of_manifest,
+    of_targets,
 )
 from robbench.tasks.verify.points import Evidence, look_again
 from robbench.threat.model import ThreatModel, parse_threat
+
+_ABOUT = ("model", "data", "split", "n_samples", "threat", "attack")
 
 
 class Verified(NamedTuple):
@@ -80,12 +79,15 @@ class Verifier:
             if not ids or sorted(file.stem for file in runs) != ids:
                 raise UserError(f"{path}: its manifest does not name the runs that are in it")
             said = {run["run_id"]: run for run in manifest["runs"]}
-            return found + [_as_said(said, self._run(file)) for file in runs]
+            return found + [_with_manifest(said, self._run(file)) for file in runs]
 
     def _run(self, path: Path) -> Verified:
         run = read_run(path)
         info = run.info
-        title = f"run {info['run_id']} of {info['model']}: {info['data']}, {info['threat']}"
+        title = (
+            f"run {info['run_id']} of {info['model']}: {info['data']} {info['split']}, "
+            f"{info['n_samples']} samples, {info['threat']}, {info['attack']}"
+        )
         table = of_table(run)
         claims, seen, ids, why = [table], None, list[int](), ""
         try:
@@ -97,15 +99,24 @@ class Verifier:
             threat, why = ThreatModel(info["norm"], info["eps"], info["threat"]), str(error)
         else:
             subject = whole
-            if info["status"] == STOPPED_EARLY:
+            if info["status"] == STOPPED_EARLY and info["n_samples"] < len(whole.split):
                 subject = of_run(whole, info, run.samples["sample_id"].to_pylist())
-            claims = [*_identity(run, subject, len(whole.split)), table]
+            claims = [*of_identity(run, subject, len(whole.split)), table]
             ids = subject.split.ids.tolist()
             if any(claim.verdict == "refuted" for claim in claims[:-1]):
                 why = "model or data are not those of the run"
             else:
+                claims += [
+                    of_description(
+                        info,
+                        subject,
+                        whole=subject is whole,
+                        other_model=self.model is not None,
+                        other_data=self.data is not None,
+                    )
+                ]
                 seen = self._look(path, run, subject, threat)
-                claims += _targets(run, ids, seen)
+                claims += of_targets(run, ids, seen)
         return Verified(title, info, [*claims, *of_numbers(run, threat, ids, seen, why)])
 
     def _subject(self, path: Path, run: Run, threat: ThreatModel) -> Subject:
@@ -157,48 +168,10 @@ def verify(
     return found, exit_code([claim for one in found for claim in one.claims])
 
 
-def _as_said(said: Mapping[str, Mapping[str, Any]], one: Verified) -> Verified:
+def _with_manifest(said: Mapping[str, Mapping[str, Any]], one: Verified) -> Verified:
     """A run of a bundle, with whether the manifest says of it what its row says."""
     info = one.info or {}
-    stated = {name: fact for name, fact in said[info["run_id"]].items() if name != "packed"}
-    claim = of_facts(info["run_id"], "manifest", stated, facts_of(info), "the manifest says")
-    return one._replace(claims=[claim, *one.claims])
-
-
-def _identity(run: Run, subject: Subject, n: int) -> list[Claim]:
-    """Whether model and samples are those of the run. n: samples that its settings name."""
-    info, split = run.info, subject.split
-    other = "the model is another, or has changed"
-    claims = [of_hash(run, "model", info["model_hash"], subject.hash, other)]
-    if info["answers"] is not None:
-        same = same_answers(info["answers"], subject.answers, ("made",))
-        found = "as before" if same else "other"
-        claims.append(of_hash(run, "its answers", "as before", found, other))
-    other = "the data are others, or have changed: see --data and --data-dir"
-    claims.append(of_hash(run, "samples", info["data_hash"], split.fingerprint(), other))
-    labels = dict(zip(split.ids.tolist(), split.labels.tolist(), strict=True))
-    rows = zip(*(run.samples[name].to_pylist() for name in ("sample_id", "label")), strict=True)
-    if dict(rows) != labels:
-        other = "the rows are of other samples or labels than the data"
-        claims[-1] = claims[-1]._replace(verdict="refuted", why=other)
-    elif claims[-1].verdict == "confirmed" and len(split) < n:
-        other = f"stopped early at {len(split)} of {n} samples; nothing tells how they were chosen"
-        claims[-1] = claims[-1]._replace(verdict="unconfirmed", why=other)
-    return claims
-
-
-def _targets(run: Run, ids: Sequence[int], seen: Evidence) -> list[Claim]:
-    """Whether each sample had to reach the class that the threat model names."""
-    if seen.targets is None:
-        return []
-    said = dict(
-        zip(*(run.samples[name].to_pylist() for name in ("sample_id", "target")), strict=True)
-    )
-    pairs = list(zip(ids, seen.targets.tolist(), strict=True))
-    odd = tuple(sample for sample, target in pairs if said[sample] != target)
-    same, n = len(pairs) - len(odd), len(pairs)
-    claim = of_hash(run, "targets", f"{n}", f"{same}", "rows have other targets")
-    return [claim._replace(samples=odd)]
+    return one._replace(claims=[of_manifest(info, said[info["run_id"]]), *one.claims])
 
 
 def plain_rows(one: Verified) -> list[dict[str, Any]]:
@@ -206,7 +179,7 @@ def plain_rows(one: Verified) -> list[dict[str, Any]]:
 
     Not every reader has numbers of 63 bits.
     """
-    about = {name: one.info[name] if one.info else None for name in ("model", "data", "threat")}
+    about = {name: one.info[name] if one.info else None for name in _ABOUT}
     return [
         {**claim._asdict(), **about, "samples": [f"{i:016x}" for i in claim.samples]}
         for claim in one.claims

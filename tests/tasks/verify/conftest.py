@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from robbench.store.archive import write_archive
@@ -38,6 +40,39 @@ def attacked_at(
         assert done.code == 0, done.err
     with for_all(out):
         yield out
+
+
+@pytest.fixture
+def out(attacked_at: Path, tmp_path: Path) -> Path:
+    """A copy to tamper with."""
+    return shutil.copytree(attacked_at, tmp_path / "S")
+
+
+@pytest.fixture(scope="session")
+def table_of() -> Callable[[Path, str], Path]:
+    """The file of a kind of table, of the run in a folder that has points."""
+
+    def table_of(out: Path, kind: str) -> Path:
+        (points,) = (out / "results" / "points").glob("*.parquet")
+        return out / "results" / kind / points.name
+
+    return table_of
+
+
+@pytest.fixture(scope="session")
+def change() -> Callable[..., None]:
+    """Give columns of a table other values; it stays one of ours."""
+
+    def change(path: Path, **columns: Any) -> None:
+        table = pq.read_table(path)
+        for name, values in columns.items():
+            field = table.schema.field(name)
+            plain = pa.string() if pa.types.is_dictionary(field.type) else field.type
+            column = pa.array(values, plain).cast(field.type)
+            table = table.set_column(table.schema.get_field_index(name), field, column)
+        pq.write_table(table, path, write_page_checksum=True)
+
+    return change
 
 
 @pytest.fixture

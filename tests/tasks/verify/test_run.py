@@ -6,24 +6,13 @@ import sys
 import zipfile
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-import torch
 
-from robbench.analysis.summary import summarise
 from robbench.core.errors import UserError
-from robbench.data.load import load
 from robbench.store.bundle import sha256
 from robbench.tasks.bundle import bundle
 from robbench.tasks.verify.run import plain_rows, verify
-
-
-@pytest.fixture
-def out(attacked_at, tmp_path):
-    """A copy to tamper with."""
-    return shutil.copytree(attacked_at, tmp_path / "S")
 
 
 def _verdicts(names, out, **options):
@@ -31,32 +20,15 @@ def _verdicts(names, out, **options):
     return {c.claim: c for one in found for c in one.claims}, code
 
 
-def _file(out, kind):
-    """The table of the run that has points."""
-    (points,) = (out / "results" / "points").glob("*.parquet")
-    return out / "results" / kind / points.name
-
-
-def _change(path, **columns):
-    """Other values in columns of a table, which stays one of ours."""
-    table = pq.read_table(path)
-    for name, values in columns.items():
-        field = table.schema.field(name)
-        plain = pa.string() if pa.types.is_dictionary(field.type) else field.type
-        column = pa.array(values, plain).cast(field.type)
-        table = table.set_column(table.schema.get_field_index(name), field, column)
-    pq.write_table(table, path, write_page_checksum=True)
-
-
-def test_a_run_with_points_is_confirmed(attacked_at):
+def test_a_run_with_points_is_confirmed(attacked_at, table_of):
     """By its id, its file, and its folder; nothing is written."""
     claims, code = _verdicts(["at"], attacked_at)
     assert code == 0
     assert {claim.verdict for claim in claims.values()} == {"confirmed"}
-    info = pq.read_table(_file(attacked_at, "runs")).to_pylist()[0]
+    info = pq.read_table(table_of(attacked_at, "runs")).to_pylist()[0]
     assert claims["robust accuracy"].confirmed == pytest.approx(info["robust_accuracy"])
     assert claims["model"].confirmed == info["model_hash"]
-    assert _verdicts([_file(attacked_at, "runs")], attacked_at)[1] == 0
+    assert _verdicts([table_of(attacked_at, "runs")], attacked_at)[1] == 0
 
 
 def test_a_folder_with_a_run_without_points_is_not_enough(attacked_at, tmp_path):
@@ -67,54 +39,56 @@ def test_a_folder_with_a_run_without_points_is_not_enough(attacked_at, tmp_path)
     assert open_ == ["stored points", "robust accuracy"]
 
 
-def test_a_robust_accuracy_that_was_raised_is_refuted(out):
+def test_a_robust_accuracy_that_was_raised_is_refuted(out, table_of, change):
     """In the row, and with its samples: the points tell."""
-    row, samples = _file(out, "runs"), _file(out, "samples")
+    row, samples = table_of(out, "runs"), table_of(out, "samples")
     known = pq.read_table(samples).to_pylist()
-    _change(row, robust_accuracy=[0.99])
+    change(row, robust_accuracy=[0.99])
     claims, code = _verdicts([row], out)
     assert (code, claims["table from rows"].verdict) == (1, "refuted")
     assert claims["robust accuracy"].verdict == "refuted"
     n = len(known)
     broken = [row["broken_by"] == "clean" for row in known]
     by = ["clean" if wrong else None for wrong in broken]
-    _change(samples, adversarial=broken, robust=[not b for b in broken], broken_by=by)
+    change(samples, adversarial=broken, robust=[not b for b in broken], broken_by=by)
     rate = 1 - sum(broken) / n
-    _change(row, robust_accuracy=[rate], n_robust=[n - sum(broken)], n_adversarial=[sum(broken)])
+    change(row, robust_accuracy=[rate], n_robust=[n - sum(broken)], n_adversarial=[sum(broken)])
     claims, code = _verdicts([row], out)
     assert (code, claims["robust accuracy"].verdict) == (1, "refuted")
     assert claims["robust accuracy"].confirmed < rate
     assert claims["stored points"].verdict == "refuted"
 
 
-def test_a_robust_accuracy_that_was_lowered_is_refuted(out):
+def test_a_robust_accuracy_that_was_lowered_is_refuted(out, table_of, change):
     """Points of survivors, said to be adversarial: the model says otherwise."""
-    _change(_file(out, "points"), adversarial=[True] * len(pq.read_table(_file(out, "points"))))
-    n = 30
-    _change(
-        _file(out, "samples"), adversarial=[True] * n, robust=[False] * n, broken_by=["fgsm"] * n
+    change(
+        table_of(out, "points"), adversarial=[True] * len(pq.read_table(table_of(out, "points")))
     )
-    claims, code = _verdicts([_file(out, "runs")], out)
+    n = 30
+    change(
+        table_of(out, "samples"), adversarial=[True] * n, robust=[False] * n, broken_by=["fgsm"] * n
+    )
+    claims, code = _verdicts([table_of(out, "runs")], out)
     assert (code, claims["stored points"].verdict) == (1, "refuted")
     assert claims["robust accuracy"].verdict == "refuted"
 
 
-def test_points_outside_of_the_budget_are_refuted(out):
+def test_points_outside_of_the_budget_are_refuted(out, table_of, change):
     """Twice as far, they break more, and count for nothing."""
-    points = _file(out, "points")
+    points = table_of(out, "points")
     rows = pq.read_table(points).to_pylist()
     types = {"f2": "<f2", "f4": "<f4"}
     far = [np.frombuffer(r["delta"], types[r["encoding"]]).astype("<f4") * 2 for r in rows]
-    _change(points, delta=[d.tobytes() for d in far], encoding=["f4"] * len(rows))
-    claims, code = _verdicts([_file(out, "runs")], out)
+    change(points, delta=[d.tobytes() for d in far], encoding=["f4"] * len(rows))
+    claims, code = _verdicts([table_of(out, "runs")], out)
     assert (code, claims["stored points"].verdict) == (1, "refuted")
     assert claims["stored points"].confirmed < len(rows)
 
 
-def test_other_weights_are_refuted(out):
+def test_other_weights_are_refuted(out, table_of):
     """Then the model is not asked: its answers would be of another."""
     shutil.copy(out / "models" / "ce" / "model.safetensors", out / "models" / "at")
-    claims, code = _verdicts([_file(out, "runs")], out)
+    claims, code = _verdicts([table_of(out, "runs")], out)
     assert (code, claims["model"].verdict, claims["its answers"].verdict) == (1, *["refuted"] * 2)
     assert claims["clean accuracy"].verdict == "unconfirmed"
     assert claims["table from rows"].verdict == "confirmed"
@@ -129,69 +103,36 @@ def test_other_data_are_refuted(attacked_at):
     )
 
 
-def test_rows_left_out_are_refuted(out):
+def test_rows_left_out_are_refuted(out, table_of, change):
     """A run of fewer samples than its settings name: the data tell."""
-    samples = pq.read_table(_file(out, "samples")).slice(0, 20)
-    pq.write_table(samples, _file(out, "samples"))
-    _change(_file(out, "runs"), n_samples=[20])
-    claims, code = _verdicts([_file(out, "runs")], out)
+    samples = pq.read_table(table_of(out, "samples")).slice(0, 20)
+    pq.write_table(samples, table_of(out, "samples"))
+    change(table_of(out, "runs"), n_samples=[20])
+    claims, code = _verdicts([table_of(out, "runs")], out)
     assert (code, claims["samples"].verdict) == (1, "refuted")
 
 
-def _keep(out, places):
-    """A run that says it was stopped early, of some of its samples, with all its numbers right."""
-    row, samples, points = (_file(out, kind) for kind in ("runs", "samples", "points"))
-    table = pq.read_table(samples).take(places)
-    pq.write_table(table, samples)
-    kept = table["sample_id"].to_pylist()
-    rows = pq.read_table(points)
-    pq.write_table(rows.filter(pc.is_in(rows["sample_id"], pa.array(kept))), points)
-    split = load("digits", "test", limit=30)
-    held = torch.isin(split.ids, torch.tensor(kept)).nonzero().flatten()
-    numbers = {name: [value] for name, value in summarise(table).items()}
-    hashed = [split.take(held).fingerprint()]
-    _change(row, **numbers, status=["stopped early"], data_hash=hashed)
-
-
-def test_samples_that_were_chosen_leave_them_open(out):
-    """Without what broke, a run said to be stopped early is right in all it says: not enough."""
-    robust = pq.read_table(_file(out, "samples"))["robust"].to_pylist()
-    _keep(out, [i for i, withstood in enumerate(robust) if withstood])
-    claims, code = _verdicts([_file(out, "runs")], out)
-    assert (claims["robust accuracy"].published, claims["robust accuracy"].confirmed) == (1, 1)
-    assert {c.claim for c in claims.values() if c.verdict != "confirmed"} == {"samples"}
-    assert (code, claims["samples"].verdict) == (4, "unconfirmed")
-    assert f"{sum(robust)} of 30 samples" in claims["samples"].why
-
-
-def test_a_run_stopped_early_that_has_all_samples(out):
-    """None can have been chosen."""
-    _keep(out, list(range(30)))
-    claims, code = _verdicts([_file(out, "runs")], out)
-    assert (code, claims["samples"].verdict) == (0, "confirmed")
-
-
-def test_a_model_that_is_gone_leaves_all_open(out):
+def test_a_model_that_is_gone_leaves_all_open(out, table_of):
     """What the rows say of themselves is verified; a model that was named and is not there, not."""
     shutil.rmtree(out / "models" / "at")
-    claims, code = _verdicts([_file(out, "runs")], out)
+    claims, code = _verdicts([table_of(out, "runs")], out)
     assert (code, claims["table from rows"].verdict) == (4, "confirmed")
     assert claims["robust accuracy"].verdict == "unconfirmed"
     assert "--model" in claims["robust accuracy"].why
     with pytest.raises(UserError, match="nowhere"):
-        _verdicts([_file(out, "runs")], out, model="nowhere")
+        _verdicts([table_of(out, "runs")], out, model="nowhere")
 
 
 @pytest.mark.parametrize("target", ["3", "least-likely", "random"])
-def test_a_target(store, cli, how, target):
+def test_a_target(store, cli, how, target, table_of, change):
     """Each sample's class is computed again; rows with another are refuted."""
     done = cli(f"attack ce --target {target} --store-points {how}", store)
     assert done.code == 0, done.err
     claims, code = _verdicts(["ce"], store)
     assert (code, "target not reached" in claims) == (0, True)
-    rows = pq.read_table(_file(store, "samples")).to_pylist()
+    rows = pq.read_table(table_of(store, "samples")).to_pylist()
     other = [(row["target"] + 1) % 10 for row in rows[:2]]
-    _change(_file(store, "samples"), target=other + [row["target"] for row in rows[2:]])
+    change(table_of(store, "samples"), target=other + [row["target"] for row in rows[2:]])
     claims, code = _verdicts(["ce"], store)
     assert (code, claims["targets"].verdict, len(claims["targets"].samples)) == (1, "refuted", 2)
 
@@ -234,19 +175,19 @@ def test_a_flipped_byte_of_a_bundle_is_found_wherever_it_is(packed, tmp_path):
     assert (code, list(claims)) == (1, [f"byte {entries[1].header_offset + 10}"])
 
 
-def test_a_bundle_packed_again_with_other_points_is_refuted(packed, repack, tmp_path):
+def test_a_bundle_packed_again_with_other_points_is_refuted(packed, repack, change, tmp_path):
     """All hashes are right: the model is asked."""
     scratch = tmp_path / "p.parquet"
 
-    def change(manifest, parts):
+    def edit(manifest, parts):
         (name,) = (name for name in parts if "points" in name)
         scratch.write_bytes(parts[name])
         rows = pq.read_table(scratch).to_pylist()
-        _change(scratch, delta=[bytes(len(row["delta"])) for row in rows])
+        change(scratch, delta=[bytes(len(row["delta"])) for row in rows])
         parts[name] = scratch.read_bytes()
         manifest["members"][name] = {"bytes": len(parts[name]), "sha256": sha256(scratch)}
 
-    repack(packed, change)
+    repack(packed, edit)
     claims, code = _verdicts([packed], tmp_path)
     assert (claims["SHA-256 of files"].verdict, code) == ("confirmed", 1)
     assert claims["stored points"].verdict == "refuted"
@@ -290,9 +231,14 @@ def test_nothing_of_a_bundle_is_executed(cli, private, how, tmp_path):
 def test_claims_as_plain_values(attacked_at):
     """Ids are text, and each row says what it is about."""
     (one,), _ = verify(["ce"], out=attacked_at)
+    assert one.title.endswith(" of ce: digits test, 30 samples, linf:0.15, pgd:steps=3")
     rows = {row["claim"]: row for row in plain_rows(one)}
     robust = rows["robust accuracy"]
-    assert (robust["model"], robust["data"], robust["threat"]) == ("ce", "digits", "linf:0.15")
+    about = ("model", "data", "split", "n_samples", "threat", "attack")
+    assert [robust[name] for name in about] == [
+        *("ce", "digits", "test", 30),
+        *("linf:0.15", "pgd:steps=3"),
+    ]
     ids = [f"{c:016x}" for claim in one.claims for c in claim.samples]
     assert robust["samples"] == ids != []
     json.dumps(list(rows.values()))
