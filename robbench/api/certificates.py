@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robbench.api.progress import Log, Progress, interruptible, silent
-from robbench.api.results import Names, several
+from robbench.api.results import Names, models_of, several
 from robbench.api.runs import given
 from robbench.api.wording import pythonic
 from robbench.tasks.certify import METHOD
@@ -44,7 +44,7 @@ def certify(
 
     with interruptible():
         done = certify_models(
-            several(models),
+            models_of(models),
             given(threat=several(threat), data=data, split=split, limit=limit, seed=seed),
             method=method,
             out=Path(out),

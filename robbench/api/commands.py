@@ -122,7 +122,7 @@ def measure(
     import pandas as pd
 
     found = measure_runs(
-        several(runs),
+        names_of(runs),
         model=model,
         train_samples=train_samples,
         out=Path(out),

@@ -209,14 +209,22 @@ def told_apart(runs: Sequence[Run]) -> list[Run]:
 
 def names_of(runs: Names) -> list[str]:
     """The names of runs. Raises UserError for what is none, such as an Evaluation."""
-    names = several(runs)
-    for one in names:
+    return _texts(runs, "names of runs", "an Evaluation has one after .save('runs')")
+
+
+def models_of(models: Names) -> list[str]:
+    """The names of models. Raises UserError for what is none, such as a module."""
+    return _texts(models, "names of models", "evaluate takes a model that is in memory")
+
+
+def _texts(given: Any, what: str, instead: str) -> list[str]:
+    """What was given as a list of texts; `instead` ends the error for anything else."""
+    texts = several(given) if isinstance(given, Iterable) else [given]
+    for one in texts:
         if not isinstance(one, str):
-            raise UserError(
-                f"give names of runs, not {type(one).__name__}: an Evaluation has one after "
-                ".save('runs')"
-            )
-    return names
+            whole = one if isinstance(given, list | tuple) else given
+            raise UserError(f"give {what}, not {type(whole).__name__}: {instead}")
+    return texts
 
 
 def several(given: str | Iterable[Any]) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from robbench.api.evaluation import Evaluation
 from robbench.api.progress import Log, Progress, interruptible, log, silent
-from robbench.api.results import Names, several
+from robbench.api.results import Names, models_of, several
 from robbench.api.specs import Attacks, attack_texts
 from robbench.api.wording import pythonic
 from robbench.core.limits import time_text
@@ -95,7 +95,7 @@ def attack(
     part = part_of(shard, force=force)
     plans = list(
         plan_attacks(
-            several(models),
+            models_of(models),
             config,
             out=Path(out),
             device=device,

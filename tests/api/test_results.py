@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from torch import nn
 
 import robbench
 
@@ -39,6 +40,20 @@ def test_the_report_is_written(trained_here, tmp_path):
         assert same.runs == made.runs
     with pytest.raises(robbench.UserError, match=r"\.html"):
         robbench.report("m", html=tmp_path / "r.txt", out=trained_here)
+
+
+@pytest.mark.parametrize("kind", ["Linear", "Sequential"])
+def test_a_module_is_no_name_of_a_model(tmp_path, kind):
+    """Also one that can be iterated, and within a list; a run cannot be a module either."""
+    model = nn.Linear(2, 2) if kind == "Linear" else nn.Sequential(nn.Linear(2, 2))
+    for call in (robbench.attack, robbench.certify):
+        for given in (model, [model]):
+            with pytest.raises(robbench.UserError, match=f"not {kind}: evaluate takes"):
+                call(given, out=tmp_path)
+    for call in (robbench.measure, robbench.verify, robbench.load_runs):
+        for given in (model, [model]):
+            with pytest.raises(robbench.UserError, match=f"names of runs, not {kind}: "):
+                call(given, out=tmp_path)
 
 
 def test_an_evaluation_is_no_name_of_a_run(tmp_path):
