@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,22 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 def parse_json(text: str, where: str) -> Any:
     """JSON as plain values.
 
-    Raises UserError, beginning with `where`, for invalid JSON and for endless nesting.
+    Raises UserError, beginning with `where`, for invalid JSON, for endless nesting, and for a key
+    that is there twice, of which one reader would take the first and another the last.
     """
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where} is not valid JSON: {_reason(error)}") from None
     _require_shallow(content, where)
+    return content
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"key {repr(twice)[:60]} is there twice")
     return content
 
 

@@ -44,6 +44,14 @@ def test_json_that_cannot_be_read(text: str) -> None:
         parse_json(text, "column a")
 
 
+def test_a_key_that_is_there_twice_is_refused() -> None:
+    """At any depth, whatever its values; the same key in two objects is none."""
+    for text in ('{"a": 1, "a": 1}', '[{"b": {"c": 0, "a": 1, "d": 2, "a": [3]}}]'):
+        with pytest.raises(UserError, match="x is not valid JSON: key 'a' is there twice"):
+            parse_json(text, "x")
+    assert parse_json('{"a": {"a": 1}, "b": {"a": 2}}', "x") == {"a": {"a": 1}, "b": {"a": 2}}
+
+
 def test_what_never_ends_is_not_opened(tmp_path: Path) -> None:
     """A pipe that nobody writes to, and a device: refused at once."""
     os.mkfifo(tmp_path / "pipe")

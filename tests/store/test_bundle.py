@@ -157,6 +157,7 @@ def test_nothing_else_is_in_a_bundle(made, folder, name):
         ({"schema": SCHEMA, "runs": [], "members": {NAME: {"bytes": 1, "sha256": "x"}}}, "sha256"),
         ([], "has schema None"),
         (b"{", "not valid JSON"),
+        (b'{"schema": "robbench.bundle/1", "runs": [], "runs": []}', "'runs' is there twice"),
         (b"\xff", "no UTF-8"),
         (b"[" * 100_000, "nested too deep"),
     ],
