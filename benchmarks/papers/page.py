@@ -132,7 +132,7 @@ def read(sweep: str) -> pd.DataFrame | None:
 
 
 def linear() -> str:
-    """Margins over the SVM's by the common coordinate, of `linear.py`."""
+    """Margins over the SVM's by the common coordinate, of `linear_theorem.py`."""
     rows = read("linear")
     assert rows is not None
     losses = list(dict.fromkeys(rows.loss))

@@ -24,6 +24,13 @@ CHEAP = {
     "demo": None,
 }
 """What keeps an example small; None: test_demo.py has it."""
+FIRST = {
+    "verify": (
+        "attack at --attack fgsm --threat linf:0.15 --limit 20 --store-points",
+        "bundle at@latest -o at.zip",
+    )
+}
+"""What makes the files that an example takes."""
 NEEDS = {"plot": "matplotlib", "query": "duckdb"}
 
 
@@ -54,6 +61,8 @@ def test_the_example_works(name, cli, place):
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
     words = shlex.split(examples(name)[0])[1:]
+    for line in FIRST.get(name, ()):
+        assert cli("", *shlex.split(line), cwd=place).code == 0, line
     done = cli(
         "", *words, *CHEAP.get(name, []), *(["--force"] if name == "train" else []), cwd=place
     )

@@ -31,6 +31,9 @@ from robbench.store import schema
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "papers"))
 import page as papers
+import record  # noqa: F401 - test_papers.py finds it then
+
+sys.path.pop(0)  # else a test's own module could be found there
 
 PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n)(.*?)(<!-- end -->\n)", re.DOTALL)
 

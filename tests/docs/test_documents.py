@@ -113,7 +113,7 @@ def test_every_registered_name_is_in_the_manual():
         "attacks": "attacks",
         "data": "data",
         "models": "models",
-        "certifiers": "certify",
+        "certifiers": "certificates",
     }.items():
         for name, entry in REGISTRIES[kind].entries.items():
             assert entry.package != "robbench" or f"| `{name}` |" in DOCUMENTS[page], name

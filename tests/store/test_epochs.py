@@ -33,7 +33,7 @@ def test_epochs_survive(tmp_path: Path) -> None:
         "n_backward": 20,
         "selected": False,
     }
-    row |= {"logs": None}
+    row |= {"logs": None, "predicted_classes": None}
     rows = [row, {**row, "epoch": 1, "selected": True, "train_loss": float("inf")}]
     write_epochs(tmp_path / "epochs.parquet", rows)
     assert read_epochs(tmp_path / "epochs.parquet") == [

@@ -1,6 +1,6 @@
 """The linear theorem of differential training: margins over the SVM's, by a common coordinate.
 
-    python benchmarks/papers/linear.py
+    python benchmarks/papers/linear_theorem.py
 
 Twelve points of two classes in the plane, 1.5 off the origin, get a third coordinate D that all of
 them share. Gradient descent on a linear score ends, under cross-entropy with a bias, below the
