@@ -142,7 +142,9 @@ def test_what_follows_a_run_reads_outputs_the_same_way(attack, cli, tmp_path, op
         f"report {model}",
     ):
         done = cli(words, "--out", out, cwd=attack.folder)
-        assert done.code == 0, (words, done.err)
+        # A check may find that steps on the cross-entropy lead nowhere beside a rejecting output.
+        found = {0, 1} if words.startswith("check") and "reject" in options else {0}
+        assert done.code in found, (words, done.err)
 
 
 def test_rejections_are_shown_where_there_are_some(attack, cli, tmp_path):
