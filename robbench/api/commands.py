@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from robbench.analysis.gate import GateFinding
 from robbench.analysis.gate_checks import Tolerances
 from robbench.api.progress import Log, Progress, interruptible, silent
-from robbench.api.results import Names, names_of, several
+from robbench.api.results import Names, models_of, names_of, several
 from robbench.api.runs import given, seconds
 from robbench.api.specs import (
     AttackLike,
@@ -163,6 +163,7 @@ def check(
     """
     import pandas as pd
 
+    [target] = models_of([target])
     threats = None if threat is None else [threat]
     done = check_target(
         target,

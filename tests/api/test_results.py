@@ -50,6 +50,8 @@ def test_a_module_is_no_name_of_a_model(tmp_path, kind):
         for given in (model, [model]):
             with pytest.raises(robbench.UserError, match=f"not {kind}: evaluate takes"):
                 call(given, out=tmp_path)
+    with pytest.raises(robbench.UserError, match=f"not {kind}: evaluate takes"):
+        robbench.check(model, out=tmp_path)
     for call in (robbench.measure, robbench.verify, robbench.load_runs):
         for given in (model, [model]):
             with pytest.raises(robbench.UserError, match=f"names of runs, not {kind}: "):
