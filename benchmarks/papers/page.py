@@ -44,7 +44,7 @@ def _origin(sweep: str, rows: pd.DataFrame) -> str:
     )
     commits = ", ".join(sorted({str(sha)[:7] for sha in rows.git_sha}))
     return (
-        f"`robbench sweep benchmarks/papers/{sweep}.toml`: {trained}; "
+        f"`benchmarks/papers/{sweep}.toml`: {trained}; "
         f"{rows.n_samples.iloc[0]} samples, {least if least == most else f'{least} to {most}'} "
         f"seeds, {rows.device_name.iloc[0]}, torch {rows.torch_version.iloc[0]}, "
         f"commit {commits}.\n"
