@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -26,7 +26,8 @@ def part(sweep: str) -> str:
     rows = read(sweep)
     if rows is None:
         return "Not measured yet.\n"
-    parts = [_origin(sweep, rows), *(_sheet(sheet, rows) for sheet in SHEETS[sweep])]
+    losses = _losses(sweep)
+    parts = [_origin(sweep, rows), *(_sheet(sheet, losses, rows) for sheet in SHEETS[sweep])]
     if claims := CLAIMS.get(sweep):
         parts.append(_claims(claims, rows))
     return "\n".join(text for text in parts if text)
@@ -51,11 +52,11 @@ def _origin(sweep: str, rows: pd.DataFrame) -> str:
     )
 
 
-def _sheet(sheet: Sheet, rows: pd.DataFrame) -> str:
+def _sheet(sheet: Sheet, losses: Sequence[str], rows: pd.DataFrame) -> str:
     for name, value in sheet.where.items():
         rows = rows[rows[name] == value]
     found = []
-    for loss in _losses(sheet.sweep):
+    for loss in losses:
         seeds = [values(rows, loss, column.metric, column.where) for column in sheet.columns]
         if any(seeds):
             texts = [
@@ -143,7 +144,8 @@ def linear() -> str:
     return table(["D", *(f"`{loss}`" for loss in losses)], found)
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A Markdown table."""
+    heads = list(heads)
     lines = [heads, ["---"] * len(heads), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

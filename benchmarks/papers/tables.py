@@ -19,10 +19,9 @@ class Column(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """A table of one sweep: `where` chooses its rows."""
+    """A table of a sweep: `where` chooses its rows."""
 
     title: str
-    sweep: str
     columns: tuple[Column, ...]
     where: Mapping[str, str] = {}
 
@@ -64,7 +63,6 @@ SHEETS: dict[str, tuple[Sheet, ...]] = {
     "differential": tuple(
         Sheet(
             f"{pair}, {split}",
-            "differential",
             (
                 CLEAN,
                 *(
@@ -79,11 +77,10 @@ SHEETS: dict[str, tuple[Sheet, ...]] = {
         for pair in _PAIRS
         for split in ("train", "test")
     ),
-    "sovr": (Sheet("", "sovr", (*_ATTACKED, *_MARGINS)),),
+    "sovr": (Sheet("", (*_ATTACKED, *_MARGINS)),),
     "i-sce": tuple(
         Sheet(
             f"linf:{eps}",
-            "i-sce",
             (
                 *([CLEAN] if eps == "0.1" else []),
                 *(
@@ -98,7 +95,6 @@ SHEETS: dict[str, tuple[Sheet, ...]] = {
     "aalp": (
         Sheet(
             "",
-            "aalp",
             (
                 *_ATTACKED,
                 _measure("features", "n_features_90 clean test", digits=1),
@@ -113,7 +109,6 @@ SHEETS: dict[str, tuple[Sheet, ...]] = {
         sweep: (
             Sheet(
                 "",
-                sweep,
                 (
                     *_ATTACKED,
                     *_MARGINS[:2],
@@ -127,7 +122,6 @@ SHEETS: dict[str, tuple[Sheet, ...]] = {
     "losses-mnist-clean": tuple(
         Sheet(
             f"linf:{eps}",
-            "losses-mnist-clean",
             (*_ATTACKED, _measure("worst margin, median", "logit_margin_median worst test")),
             {"threat": f"linf:{eps}"},
         )

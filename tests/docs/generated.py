@@ -14,7 +14,7 @@ import itertools
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -32,17 +32,11 @@ from robbench.store import schema
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "papers"))
 import page as papers
 import record  # noqa: F401 - test_papers.py finds it then
+from page import table
 
 sys.path.pop(0)  # else a test's own module could be found there
 
 PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n)(.*?)(<!-- end -->\n)", re.DOTALL)
-
-
-def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
-    heads = list(heads)
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def ours(registry: Registry) -> Iterator[tuple[str, str, type]]:
