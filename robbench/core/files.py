@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -133,6 +134,12 @@ def write_output(path: Path, write: Callable[[Path], object]) -> None:
         if error.errno == errno.ENXIO:
             raise RunError(f"cannot write {path}: no process reads this pipe") from error
         raise cannot_write(path, error) from error
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _open_special(target: Path, descriptor: int | None) -> IO[bytes]:

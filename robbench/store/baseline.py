@@ -6,7 +6,6 @@ is ROOT/results/baselines/<branch>.json.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from pydantic import BaseModel, Field
 
 from robbench.core.documents import parse_json, read_text
 from robbench.core.errors import UserError
-from robbench.core.files import atomic_write
+from robbench.core.files import atomic_write, sha256
 from robbench.core.spec import checked
 from robbench.store.address.copies import bring_runs
 from robbench.store.find import several_runs
@@ -182,12 +181,7 @@ def _files(path: Path) -> dict[str, Path]:
 
 
 def _hashes(path: Path) -> dict[str, str]:
-    return {kind: _hash(file) for kind, file in _files(path).items() if file.is_file()}
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {kind: sha256(file) for kind, file in _files(path).items() if file.is_file()}
 
 
 def _require_unchanged(store: Store, path: Path, entry: dict[str, Any], branch: str | None) -> None:

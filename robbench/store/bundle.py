@@ -6,7 +6,6 @@ is executed, and no name in it leads out of the folder it is unpacked to.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from pydantic import BaseModel, Field
 
 from robbench.core.documents import MOST_BYTES, parse_json
 from robbench.core.errors import UserError
-from robbench.core.files import write_output
+from robbench.core.files import sha256, write_output
 from robbench.core.spec import checked
 from robbench.store.archive import BROKEN, extract, opened, write_archive
 
@@ -122,12 +121,6 @@ def unpack(path: Path, folder: Path) -> Unpacked:
             sizes = f"{member['bytes']} bytes", f"{size} bytes"
             changed.append(Changed(name, *sizes, "has another size than the manifest says"))
     return Unpacked(manifest, sorted([*changed, *odd]))
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _order(names: Sequence[str]) -> list[str]:

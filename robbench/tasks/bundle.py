@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import robbench
 from robbench.core.device import find_device
 from robbench.core.errors import UserError
-from robbench.core.files import require_output
+from robbench.core.files import require_output, sha256
 from robbench.core.spec import finite
-from robbench.store.bundle import is_member, sha256, write_bundle
+from robbench.store.bundle import is_member, write_bundle
 from robbench.store.locations import sibling_table
 from robbench.store.run import Run, attacked_model, read_run
 from robbench.store.store import Store

@@ -6,7 +6,6 @@ Torch only for pictures.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import shlex
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from robbench.analysis.choose import choose
 from robbench.analysis.commands import Command, recorded_command
 from robbench.analysis.series import in_order
 from robbench.core.errors import UserError
-from robbench.core.files import require_output, write_output
+from robbench.core.files import require_output, sha256, write_output
 from robbench.core.model_config import Described, read_config
 from robbench.reports.answer import as_json
 from robbench.reports.html.data import CHECKS, COLUMNS, MEASURES, ReportData, Training
@@ -171,11 +170,7 @@ def _before(config: dict[str, Any], seen: frozenset[str] = frozenset()) -> list[
 def _digests(paths: Sequence[Path]) -> dict[str, str]:
     """SHA-256 of every table of these runs, by its path in the output folder."""
     files = [sibling_table(path, kind) for path in paths for kind in (path.parent.name, *_SIBLINGS)]
-    return {
-        "/".join(file.parts[-3:]): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in files
-        if file.is_file()
-    }
+    return {"/".join(file.parts[-3:]): sha256(file) for file in files if file.is_file()}
 
 
 def _examples(

@@ -3,7 +3,7 @@
 import pytest
 
 import robbench
-from robbench.store.bundle import sha256
+from robbench.core.files import sha256
 
 pytestmark = pytest.mark.usefixtures("silent")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import stat
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from robbench.core.errors import RunError, UserError
-from robbench.core.files import atomic_write, require_output, write_output
+from robbench.core.files import atomic_write, require_output, sha256, write_output
 
 
 def text(path):
@@ -116,3 +117,10 @@ def test_standard_output(spawn, tmp_path, name):
         cwd=tmp_path,
     )
     assert (tmp_path / "out").read_text() == "before\nnew\nafter\n"
+
+
+def test_the_hash_of_a_file_is_that_of_its_bytes(tmp_path):
+    """Also of one that is read in several pieces."""
+    for content in (b"", b"abc", bytes(range(256)) * 5_000):
+        (tmp_path / "f").write_bytes(content)
+        assert sha256(tmp_path / "f") == hashlib.sha256(content).hexdigest()

@@ -6,6 +6,7 @@ import zipfile
 import pytest
 
 from robbench.core.errors import UserError
+from robbench.core.files import sha256
 from robbench.store.archive import write_archive
 from robbench.store.bundle import (
     MANIFEST,
@@ -13,7 +14,6 @@ from robbench.store.bundle import (
     Changed,
     is_bundle,
     is_member,
-    sha256,
     unpack,
     write_bundle,
 )

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from robbench.core.errors import UserError
-from robbench.store.bundle import MANIFEST, sha256
+from robbench.core.files import sha256
+from robbench.store.bundle import MANIFEST
 from robbench.tasks.bundle import bundle
 
 HOW = "--threat linf:0.1 --limit 12 --attack fgsm --store-points --quiet --out"

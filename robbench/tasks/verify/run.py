@@ -12,8 +12,9 @@ import torch
 
 from robbench.core.device import find_device
 from robbench.core.errors import UserError
+from robbench.core.files import sha256
 from robbench.data.targets import aim
-from robbench.store.bundle import is_bundle, sha256, unpack
+from robbench.store.bundle import is_bundle, unpack
 from robbench.store.find import STOPPED_EARLY
 from robbench.store.locations import sibling_table
 from robbench.store.run import Run, read_points, read_run

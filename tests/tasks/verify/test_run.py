@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from robbench.core.errors import UserError
-from robbench.store.bundle import sha256
+from robbench.core.files import sha256
 from robbench.tasks.bundle import bundle
 from robbench.tasks.verify.run import plain_rows, verify
 
