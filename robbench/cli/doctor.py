@@ -29,6 +29,8 @@ EXTRAS = {
     "figures": ("matplotlib",),
     "ray": ("ray",),
     "s3": ("s3fs",),
+    "mlflow": ("mlflow-skinny",),
+    "tensorboard": ("tensorboard",),
 }
 """The extras of pyproject.toml and their packages: nobody needs all of them."""
 REINSTALL = "pip install --force-reinstall torch torchvision"
