@@ -152,13 +152,13 @@ def judge(baseline: Run, candidate: Run, tolerances: Tolerances) -> list[GateChe
 def _distances(
     baseline: Run, candidate: Run, here: NDArray[Any], there: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Sizes [n] of the smallest perturbations found, inf where none was."""
+    return smallest_found(baseline)[here], smallest_found(candidate)[there]
 
-    def sizes(run: Run, index: NDArray[Any]) -> NDArray[Any]:
-        found = np.from_dlpack(
-            run.samples[f"dist_{baseline.info['norm']}"].fill_null(math.inf).combine_chunks()
-        )
-        chosen: NDArray[Any] = np.where(column(run.samples, "adversarial"), found, math.inf)[index]
-        return chosen
 
-    return sizes(baseline, here), sizes(candidate, there)
+def smallest_found(run: Run) -> NDArray[Any]:
+    """Sizes [n] of the smallest perturbations found in the norm of a run, inf where none was."""
+    sizes = run.samples[f"dist_{run.info['norm']}"].fill_null(math.inf).combine_chunks()
+    found: NDArray[Any] = np.where(
+        column(run.samples, "adversarial"), np.from_dlpack(sizes), math.inf
+    )
+    return found
