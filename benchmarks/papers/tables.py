@@ -78,6 +78,7 @@ SHEETS: dict[str, tuple[Sheet, ...]] = {
         for split in ("train", "test")
     ),
     "sovr": (Sheet("", (*_ATTACKED, *_MARGINS)),),
+    "sovr-grid": (Sheet("", (CLEAN, PGD20, VERDICT, *_MARGINS)),),
     "i-sce": tuple(
         Sheet(
             f"linf:{eps}",
@@ -92,6 +93,7 @@ SHEETS: dict[str, tuple[Sheet, ...]] = {
         )
         for eps in ("0.1", "0.2", "0.3")
     ),
+    "i-sce-adversarial": (Sheet("", (*_ATTACKED, *_MARGINS)),),
     "aalp": (
         Sheet(
             "",
@@ -117,7 +119,14 @@ SHEETS: dict[str, tuple[Sheet, ...]] = {
                 ),
             ),
         )
-        for sweep in ("losses-mnist", "losses-mnist-ema", "losses-mnist-teacher")
+        for sweep in (
+            "losses-mnist",
+            "losses-mnist-ema",
+            "losses-mnist-teacher",
+            "losses-mnist-dyart",
+            "losses-cifar10",
+            "losses-cifar10-gpu",
+        )
     },
     "losses-mnist-clean": tuple(
         Sheet(
@@ -188,6 +197,19 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             below=True,
         ),
     ),
+    "sovr-grid": tuple(
+        Claim(
+            text=f"{form} is more robust than {than} under AutoAttack at M = {m}, lambda = {lam}",
+            loss=f"{form}:percent={m},lam={lam}",
+            than=than,
+        )
+        for form, than, ms in (
+            ("sovr", "cross-entropy", (20, 40, 60)),
+            ("tsovr", "trades", (20, 40, 60, 100)),
+        )
+        for m in ms
+        for lam in (("0.4", "1") if form == "tsovr" else ("0.2", "0.4", "0.6", "1"))
+    ),
     "i-sce": tuple(
         Claim(
             text=f"{loss} is more robust than cross-entropy under plain PGD-50 at {eps}",
@@ -212,6 +234,21 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             "i-sce:mode=virtual-class,s=5",
             "i-sce:mode=virtual-class,s=100",
             "i-sce:space=cosine,s=15",
+        )
+    ),
+    "i-sce-adversarial": tuple(
+        Claim(
+            text=f"adversarial training with {loss} is more robust than with {than}",
+            loss=loss,
+            than=than,
+        )
+        for loss, than in (
+            ("i-sce", "cross-entropy"),
+            ("i-sce:s=5", "cross-entropy"),
+            ("i-sce:s=20", "cross-entropy"),
+            ("i-sce:mode=multiplicative,s=1", "cross-entropy"),
+            ("i-sce:mode=virtual-class,s=5", "cross-entropy"),
+            ("i-sce:space=cosine,s=5", "i-sce:space=cosine,s=0"),
         )
     ),
     "aalp": (
