@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from robbench.api.cards import card
     from robbench.api.certificates import certify
     from robbench.api.commands import cascade_suggest, check, gate, measure, train
     from robbench.api.evaluate import evaluate
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "attack": "api.runs",
     "bundle": "api.verification",
+    "card": "api.cards",
     "cascade_suggest": "api.commands",
     "certify": "api.certificates",
     "check": "api.commands",
@@ -53,6 +55,7 @@ __all__ = [
     "UserError",
     "attack",
     "bundle",
+    "card",
     "cascade_suggest",
     "certify",
     "check",

@@ -15,6 +15,7 @@ import typer
 import robbench
 from robbench.cli.attack import attack
 from robbench.cli.baseline import baseline
+from robbench.cli.card import card
 from robbench.cli.cascade import cascade
 from robbench.cli.catalogue import list_
 from robbench.cli.certify import certify
@@ -67,6 +68,7 @@ app.command(rich_help_panel=EVIDENCE, cls=Command)(certify)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(measure)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(verify)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(bundle)
+app.command(rich_help_panel=EVIDENCE, cls=Command)(card)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(gate)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(baseline)
 app.command("list", rich_help_panel=ABOUT, cls=Command)(list_)

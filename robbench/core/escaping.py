@@ -1,7 +1,7 @@
 """Texts that others chose (names, notes, classes) made harmless where some signs are commands.
 
 A terminal obeys escape sequences, a spreadsheet formulas, a CI system lines that begin with `::` or
-hold `##[`, and Markdown has signs of its own.
+hold `##[`, Markdown has signs of its own, and what is published should not tell of a machine.
 """
 
 from __future__ import annotations
@@ -12,6 +12,12 @@ from typing import Any
 # Also those that turn the direction of text.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _COMMAND = re.compile(r"^(\s*)::", re.MULTILINE)
+_PLACE = re.compile(
+    r"(https?://[^\s@?]++)(?:\?[^\s,)]*+)?+(?!\S*@)"  # public, and kept but for its query
+    r"|[A-Za-z][\w+.-]*://(?:[^/,;()\[\]\"'<>|\s]*/)*(?:[^@/,\s]*@)?"
+    r"|(?<![\w.)\]])(?:[A-Za-z]:(?=[\\/])|~[^\s\\/]*|\.{1,2})?"
+    r"[\\/]+(?=\S)(?:[^\\/,;:=()\[\]\"'<>|]*[\\/]+)*"
+)
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\n]")
 
 
@@ -26,6 +32,14 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """As `printable`, without newlines and tabs."""
     return printable(re.sub(r"[\r\n\t]+", " ", text))
+
+
+def without_places(text: str) -> str:
+    """For a published file: of each absolute path, address or path from here only the last part.
+
+    What such names lead to says who works where. Passwords and queries of addresses go too.
+    """
+    return _PLACE.sub(lambda found: found[1] or "", text)
 
 
 def csv_cell(value: Any) -> Any:

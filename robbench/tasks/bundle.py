@@ -16,7 +16,7 @@ from robbench.store.locations import sibling_table
 from robbench.store.run import Run, attacked_model, read_run
 from robbench.store.store import Store
 from robbench.tasks.measure.rows import require_same
-from robbench.tasks.model_folder import find_folder, stored_config
+from robbench.tasks.model_folder import find_folder, weights_name
 from robbench.tasks.rebuild import folder_of, rebuild
 from robbench.tasks.subject import of_run
 
@@ -106,20 +106,14 @@ def _model(run: Run, model: str | None, store: Store) -> dict[str, Path]:
     label = named if at else source
     files = {
         f"models/{label}/config.json": folder / "config.json",
-        f"models/{label}/{_weights(folder, checkpoint if at else None)}": folder
-        / _weights(folder, which),
+        f"models/{label}/{weights_name(folder, checkpoint if at else None)}": folder
+        / weights_name(folder, which),
     }
     if not all(map(is_member, files)):
         raise UserError(
             f"model {label} has a name that no folder can have; bundle it with --no-model"
         )
     return files
-
-
-def _weights(folder: Path, which: str | None) -> str:
-    config = stored_config(folder)
-    selected = config and config["selected"] and which == config["selected"]["model"]
-    return f"{'model' if selected or which is None else which}.safetensors"
 
 
 def _add(members: dict[str, Path], parts: Mapping[str, Path]) -> None:

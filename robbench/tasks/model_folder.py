@@ -76,6 +76,13 @@ def stored_config(folder: Path) -> dict[str, Any] | None:
         raise UserError(f"{error}; move the folder away or choose another --name") from None
 
 
+def weights_name(folder: Path, which: str | None) -> str:
+    """The name of the file with the weights of a model or a checkpoint of it (`best`, `last`)."""
+    config = stored_config(folder)
+    selected = config and config["selected"] and which == config["selected"]["model"]
+    return f"{'model' if selected or which is None else which}.safetensors"
+
+
 def read_model(folder: Path, which: str | None, device: torch.device) -> tuple[Any, dict[str, Any]]:
     """A trained model on `device`, and its config; `which`: None for the selected checkpoint.
 

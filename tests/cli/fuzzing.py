@@ -93,6 +93,7 @@ GOOD = {
     "config": ["x.toml"], "toml": ["new.toml"], "file": ["x.toml"], "prefix": ["p"],
     "grid": ["loss=mart", "seed=0..1", "models=ce,at", "eps=0.1"], "steps": ["attack", "train"],
     "targets": ["{R}", "{S}", "b.zip"], "bundle_file": ["b.zip"],
+    "form": ["in-toto", "cyclonedx"], "card_file": ["c.md"], "into": ["README.md", "a file"],
     "method": ["ibp", "crown-ibp"], "jobs": ["1"], "retries": ["1"], "latest": ["2", "all"],
 }  # fmt: skip
 """What is meant by most people, by the parameter's name."""
@@ -287,6 +288,7 @@ READERS = [
     "compare --json", "compare", "runs", "runs --json", "show {R}", "show {R} --json",
     "report --html page.html", "gate --candidate {R}", "gate --baseline {R} --candidate {Q}",
     "gate --model ce", "baseline show", "baseline set {R}", "check {R}", "check ce",
+    "card {R}", "card {R} --format in-toto", "card ce --format cyclonedx --json",
     "certify ce --method ibp --threat linf:0.2 --limit 9",
     "measure {R}", "attack ce --replay {R} --dry-run --limit 9", "attack ce --dry-run --limit 9",
     "compare ce at --csv", "compare --over-seeds --json",

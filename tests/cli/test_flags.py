@@ -132,6 +132,9 @@ FLAGS = {
     "bundle": RESULTS
     | {"--file", "--model", "--no-model"}
     | {"--device", "--data-dir", "--download", "--trust-code"},
+    "card": RESULTS
+    | {"--format", "--file", "--into", "--where", "--model"}
+    | {"--data-dir", "--download", "--trust-code"},
     "certify": (SHARED - {"--batch-size", "-b", "--config", "-c", "--set", "-S", "--dry-run"})
     | {"--threat", "--method", "--data", "--split"},
     "gate": SHARED - {"--limit", "-n", "--config", "-c", "--set", "-S", "--dry-run"}
@@ -187,6 +190,7 @@ ARGUMENTS = {
     "check": ["target"],
     "verify": ["targets"],
     "bundle": ["runs"],
+    "card": ["runs"],
     "certify": ["models"],
     "gate": [],
     "baseline": ["action", "run"],

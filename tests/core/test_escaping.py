@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robbench.core.escaping import csv_cell, markdown, one_line, printable
+from robbench.core.escaping import csv_cell, markdown, one_line, printable, without_places
 
 TEXTS = st.text(max_size=40) | st.text("\x1b\x9b\u202e:[]#=+-@ \t\r\na0.e", max_size=12)
 
@@ -90,3 +90,30 @@ def test_single_texts():
     assert csv_cell("-1+cmd") == "'-1+cmd"
     assert csv_cell(-1.5) == -1.5
     assert markdown("a_b|c") == r"a\_b\|c"
+
+
+@pytest.mark.parametrize(
+    ("text", "published"),
+    [
+        ("linf:8/255", "linf:8/255"),
+        ("csv:/home/u/my data/t.csv,label=ill", "csv:t.csv,label=ill"),
+        ("timm:hf-hub:org/name", "timm:hf-hub:org/name"),
+        ("folder:data/mine", "folder:data/mine"),
+        ("~/x/y.npz", "y.npz"),
+        ("~bob/x", "x"),
+        ("../up/x", "x"),
+        ("C:\\Users\\u\\w.pt", "w.pt"),
+        ("file:///home/u/x", "x"),
+        ("s3://user:password@bucket/runs/x.parquet", "x.parquet"),
+        ("s3://user:password@host", "host"),
+        ("https://user:password@host/x", "x"),
+        ("npz:https://host/x.npz?token=a/b,c=1", "npz:https://host/x.npz,c=1"),
+        ("see https://arxiv.org/abs/1 and /tmp/a/b.py", "see https://arxiv.org/abs/1 and b.py"),
+        ("transfer:source=(/home/u/at)", "transfer:source=(at)"),
+        ("pgd:steps=5,rate=1/4", "pgd:steps=5,rate=1/4"),
+        ("a / b and/or c", "a / b and/or c"),
+    ],
+)
+def test_what_is_published_has_no_places(text, published):
+    """Of paths and addresses the last part; budgets, public addresses and models stay."""
+    assert without_places(text) == published

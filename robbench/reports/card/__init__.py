@@ -1,0 +1,1 @@
+"""A model's robustness for publication: a model card, an in-toto statement, a CycloneDX BOM."""

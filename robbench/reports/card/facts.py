@@ -1,0 +1,164 @@
+"""What may be published of runs: exact numbers and hashes, of places only the last part."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from robbench.analysis.checked import speaks_against
+from robbench.core.escaping import one_line, without_places
+from robbench.reports import audit, texts
+from robbench.statistics.proportions import wilson
+from robbench.store.run import Run
+
+Row = Mapping[str, Any]
+
+
+class Weights(NamedTuple):
+    """A file of weights: its name, and its SHA-256 as sha256sum prints it."""
+
+    name: str
+    sha256: str
+
+
+class Metric(NamedTuple):
+    """A number of a run; low, high: its 95 % interval, where it has one.
+
+    Rates are in [0,1]. The value is None where it is infinite, of a median that was not found.
+    """
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Evaluation(NamedTuple):
+    """A run as it is published. `facts` are plain values; `notes` are sentences for people."""
+
+    facts: dict[str, Any]
+    metrics: tuple[Metric, ...]
+    notes: tuple[str, ...]
+
+    def values(self) -> dict[str, Any]:
+        """All of it as plain values, the metrics in its `results`."""
+        return {**self.facts, "results": [_plain(one) for one in self.metrics]}
+
+
+class Subject(NamedTuple):
+    """A model, its file of weights where there is one, and its runs, at least one."""
+
+    name: str
+    architecture: str
+    hash: str
+    outputs: str | None
+    weights: Weights | None
+    evaluations: tuple[Evaluation, ...]
+
+    @property
+    def last(self) -> str:
+        """When the last run was finished: RFC 3339, UTC."""
+        return max(str(one.facts["finished_at"]) for one in self.evaluations)
+
+
+def evaluation(run: Run, row: Row, checks: Sequence[Row], *, points: bool) -> Evaluation:
+    """A run for publication. row: of `compare`; checks: of the run; points: whether it kept any.
+
+    Tags, command lines, environment, machine and names of classes are left out.
+    """
+    info = run.info
+    flags = [flag for flag in row["flags"] if flag["name"] != "loaded"]  # that says from where
+    failed = [check for check in checks if speaks_against(check)]
+    facts = {
+        "run_id": info["run_id"],
+        "started_at": _time(info["started_at"]),
+        "finished_at": _time(info["finished_at"]),
+        "data": {
+            **{name: public(info[name]) for name in ("data", "split", "subset")},
+            "samples": info["n_samples"],
+            "hash": info["data_hash"],
+        },
+        "threat": {
+            "text": public(info["threat"]),
+            "norm": info["norm"],
+            "eps": info["eps"] if math.isfinite(info["eps"]) else None,
+            "target": public(info["target"]),
+        },
+        "attack": {
+            "text": public(info["attack"]),
+            "settings": [public(text) for text in json.loads(info["attack_params"])],
+            **{name: info[name] for name in ("seed", "precision", "max_time_s", "max_queries")},
+        },
+        "counts": {
+            **{name: row[name] for name in ("n_robust", "n_unfinished", "n_error")},
+            "n_unconfirmed": row["n_unconfirmed"],
+        },
+        "audit": _audit(row),
+        "checks": {
+            "state": row["checks"],
+            "failed": [_said(check, "check") for check in failed],
+        },
+        "flags": [_said(flag, "name") for flag in flags],
+        "points_kept": points,
+        "versions": {
+            "robbench": info["robbench_version"],
+            "torch": info["torch_version"],
+            "python": info["python_version"],
+        },
+    }
+    said = [audit.audit(row), *texts.warnings(row, checks)]
+    if not points:
+        said.append("kept no points: attack with --store-points, so that others can verify it")
+    return Evaluation(facts, tuple(_metrics(row)), tuple(public(text) for text in said if text))
+
+
+def public(text: Any) -> Any:
+    """A text without places, control characters and line ends; None stays."""
+    return None if text is None else one_line(without_places(str(text)))
+
+
+def _metrics(row: Row) -> list[Metric]:
+    found = [_rate(row, "clean_accuracy", "clean accuracy")]
+    if row["robust_accuracy"] is not None:
+        found.append(_rate(row, "robust_accuracy", texts.rates(row)[0]))
+    if (share := row["certified_accuracy"]) is not None:
+        n = row["n_samples"]
+        found.append(Metric("certified accuracy", share, *wilson(round(share * n), n)))
+    if (median := row["distance_p50"]) is not None:
+        size = median if math.isfinite(median) else None
+        found.append(Metric(f"median {row['norm']} distance", size))
+    return found
+
+
+def _rate(row: Row, name: str, said: str) -> Metric:
+    return Metric(said, row[name], row[f"{name}_low"], row[f"{name}_high"])
+
+
+def _audit(row: Row) -> dict[str, Any] | None:
+    if row["audit_attack"] is None:
+        return None
+    names = ("n_audited", "n_audit_broken", "n_survivors", "audit_missed_high")
+    return {
+        "attack": public(row["audit_attack"]),
+        **{name: row[name] for name in (*names, "robust_accuracy_audited")},
+    }
+
+
+def _said(row: Row, key: str) -> dict[str, str]:
+    return {"name": public(row[key]), "text": public(row["text"])}
+
+
+def _plain(metric: Metric) -> dict[str, Any]:
+    interval = {"low": metric.low, "high": metric.high, "level": 0.95, "method": "wilson"}
+    return {
+        "name": metric.name,
+        "value": metric.value,
+        "interval": None if metric.low is None else interval,
+    }
+
+
+def _time(when: datetime) -> str:
+    return f"{when.replace(tzinfo=None).isoformat()}Z"
