@@ -19,6 +19,7 @@ TOPICS = (
     "clusters",
     "checks",
     "verification",
+    "model-cards",
     "certificates",
     "gate-and-ci",
     "attacks",

@@ -11,7 +11,7 @@ import pytest
 from robbench.analysis.comparison import KINDS, compare_read
 from robbench.reports.card.facts import Subject, Weights, evaluation
 
-SHA = "0123456789abcdef" * 4
+WEIGHTS = Weights("model.safetensors", "0123456789abcdef" * 4)
 SECRET = {
     "model": "/home/u/models/at",
     "model_arch": "wide_resnet:weights=/home/u/w.pt",
@@ -29,9 +29,14 @@ SECRET = {
 """What a run may hold of the machine and the person that made it."""
 
 ENDLESS: dict[str, Any] = {
-    "norm": "l2", "eps": float("inf"), "threat": "l2:inf", "distance_p50": 0.53125,
-    "robust_accuracy": None, "robust_accuracy_floor": None,
-    "robust_accuracy_low": None, "robust_accuracy_high": None,
+    "norm": "l2",
+    "eps": float("inf"),
+    "threat": "l2:inf",
+    "distance_p50": 0.53125,
+    "robust_accuracy": None,
+    "robust_accuracy_floor": None,
+    "robust_accuracy_low": None,
+    "robust_accuracy_high": None,
 }
 
 
@@ -41,7 +46,7 @@ def subject(stored: Callable[..., Any], make_samples: Callable[..., Any]) -> Cal
 
     def make(
         *,
-        weights: Weights | None = Weights("model.safetensors", SHA),
+        weights: Weights | None = WEIGHTS,
         checks: tuple[Any, ...] = (),
         points: bool = True,
         certified: float | None = None,
