@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from robbench.core.errors import UserError
+from robbench.engine.packed import pack
 from robbench.models.base import Normalize, last_linear
 
 _CLOSE = 1e-3  # largest difference, as a share of the largest value, that rounding may explain
@@ -36,9 +37,9 @@ def fast_model(
     the precision.
     """
     # A GPU's float32 kernels gain nothing from another layout, and a compiler chooses its own.
-    last = x.device.type == "cpu" and precision == "fp32" and not compiled
+    eager = x.device.type == "cpu" and not compiled
     with torch.no_grad():
-        fast = _folded(model, x, channels_last=last)
+        fast = _folded(model, x, channels_last=eager and precision == "fp32")
         if precision != "fp32":
             try:
                 fast = BFloat16(fast) if precision == "bf16" else Float64(fast)
@@ -51,6 +52,9 @@ def fast_model(
                 ) from None
     if compiled:
         fast = Compiled(fast, tile)
+    for part in fast.modules() if eager and fast is not model else ():
+        if isinstance(part, InLayout) and part.layout == torch.channels_last:
+            pack(part)
     if fast is not model:
         for weight in fast.parameters():
             weight.requires_grad_(False)
