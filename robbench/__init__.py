@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from robbench.api.commands import cascade_suggest, check, gate, measure, train
     from robbench.api.evaluate import evaluate
     from robbench.api.evaluation import Evaluation
+    from robbench.api.history import history
     from robbench.api.inspection import inspect
     from robbench.api.results import compare, load_runs, plot, report
     from robbench.api.runs import attack
@@ -35,6 +36,7 @@ _HOMES = {
     "evaluate": "api.evaluate",
     "Evaluation": "api.evaluation",
     "gate": "api.commands",
+    "history": "api.history",
     "inspect": "api.inspection",
     "load_runs": "api.results",
     "measure": "api.commands",
@@ -62,6 +64,7 @@ __all__ = [
     "compare",
     "evaluate",
     "gate",
+    "history",
     "inspect",
     "load_runs",
     "measure",

@@ -32,6 +32,8 @@ from robbench.store.store import Store
 ROBUST, CLEAN, DISTANCE = MEASURES = ("robust_accuracy", "clean_accuracy", "median_distance")
 SAMPLE_COLUMNS = ("sample_id", "robust", "clean_correct", "adversarial", *DISTANCES)
 """The sample columns that a history needs."""
+ALPHA = 0.05
+"""Probability that any change point is found where there is none."""
 LAST = 50
 """Runs of a group that are shown where nothing else was said."""
 _RESAMPLES = 999
@@ -101,7 +103,7 @@ def histories(
     where: Sequence[str] = (),
     measure: str | None = None,
     last: int | None = LAST,
-    alpha: float = 0.05,
+    alpha: float = ALPHA,
 ) -> list[History]:
     """The histories of the runs that names and conditions select, of each the `last` runs.
 
@@ -168,7 +170,7 @@ def measure_of(info: Mapping[str, Any], asked: str | None) -> str | None:
     return own if asked in (None, own) else CLEAN if asked == CLEAN else None
 
 
-def history(runs: Sequence[Run], measure: str, alpha: float = 0.05) -> History:
+def history(runs: Sequence[Run], measure: str, alpha: float = ALPHA) -> History:
     """The history of comparable runs of one model's name, oldest first, with their samples."""
     values = [_values(run, measure) for run in runs]
     ids = [column(run.samples, "sample_id") for run in runs]

@@ -26,6 +26,7 @@ from robbench.cli.demo import demo
 from robbench.cli.doctor import doctor
 from robbench.cli.explain import explain
 from robbench.cli.gate import gate
+from robbench.cli.history import history
 from robbench.cli.inspect import inspect
 from robbench.cli.measure import measure
 from robbench.cli.merge import merge
@@ -59,6 +60,7 @@ app.command(rich_help_panel=WORK, cls=Command)(demo)
 app.command(rich_help_panel=RESULTS, cls=Command)(compare)
 app.command(rich_help_panel=RESULTS, cls=Command)(show)
 app.command(rich_help_panel=RESULTS, cls=Command)(runs)
+app.command(rich_help_panel=RESULTS, cls=Command)(history)
 app.command(rich_help_panel=RESULTS, cls=Command)(query)
 app.command(rich_help_panel=RESULTS, cls=Command)(report)
 app.command(rich_help_panel=RESULTS, cls=Command)(plot)

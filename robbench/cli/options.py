@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from robbench.core.errors import UserError
 from robbench.store.locations import is_address
 
 RUN, PLACE, SHOW = "Run", "Where", "Output"
@@ -21,6 +22,15 @@ def option(*names: str, panel: str, help: str, **extra: Any) -> Any:
 def output(given: str | Path) -> Any:
     """A path; an address as it is, for which `reported` gives the command a working copy."""
     return given if is_address(str(given)) else Path(given)
+
+
+def how_many(flag: str, given: str | None, otherwise: int | None) -> int | None:
+    """A number of runs, None for all. Raises UserError for what is no such number."""
+    if given is None or given == "all":
+        return None if given else otherwise
+    if not (given.isascii() and given.isdecimal()) or len(given) > 9 or int(given) < 1:
+        raise UserError(f"{flag} {given}: give a number of runs such as 500, or all")
+    return int(given)
 
 
 Out = Annotated[

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from robbench.cli import options as o
+from robbench.cli.options import how_many
 from robbench.cli.reporter import Reporter, print_json, print_rich, reported
-from robbench.core.errors import UserError
 
 Run = Annotated[
     str,
@@ -84,7 +84,7 @@ def runs(
     """
     from robbench.analysis.show import list_runs
 
-    most = _most(latest, None if as_json else MOST)
+    most = how_many("--latest", latest, None if as_json else MOST)
     found, reporter = list_runs(folder, out), Reporter(quiet=quiet, verbose=verbose)
     known = len(found["runs"])
     found["runs"] = found["runs"][-(most or known) :]
@@ -103,12 +103,3 @@ def runs(
             f"{row['run_id']}: {row['device']}, {row['wall_s']:.1f} s, robbench "
             f"{row['robbench_version']}"
         )
-
-
-def _most(latest: str | None, otherwise: int | None) -> int | None:
-    """How many runs to list, None for all. Raises UserError for what is no such number."""
-    if latest is None or latest == "all":
-        return None if latest else otherwise
-    if not latest.isdecimal() or len(latest) > 9 or int(latest) < 1:
-        raise UserError(f"--latest {latest}: give a number of runs such as {MOST}, or all")
-    return int(latest)

@@ -22,6 +22,7 @@ TOPICS = (
     "model-cards",
     "certificates",
     "gate-and-ci",
+    "over-time",
     "attacks",
     "losses",
     "data",

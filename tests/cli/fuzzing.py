@@ -295,6 +295,7 @@ READERS = [
     "compare --columns model,flags --sort robust_accuracy", "compare --markdown",
     "compare --latex", "plot curves -o f.svg", "plot training -o f.svg",
     "attack ce@last --dry-run --limit 9", "check ce --threat linf:0.1 --limit 9",
+    "history ce", "history ce --json --last all",
     "train --name ce --dry-run --epochs 2", "query SELECT*FROM(runs)",
 ]  # fmt: skip
 """Commands that read what was damaged; {R} and {Q} stand for the ids of two runs."""

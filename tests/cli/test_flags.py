@@ -127,6 +127,7 @@ FLAGS = {
         "--download",
         "--trust-code",
     },
+    "history": RESULTS | {"--where", "--measure", "--last"},
     "verify": RESULTS
     | {"--model", "--data", "--device", "--data-dir", "--download", "--trust-code"},
     "bundle": RESULTS
@@ -192,6 +193,7 @@ ARGUMENTS = {
     "bundle": ["runs"],
     "card": ["runs"],
     "certify": ["models"],
+    "history": ["name"],
     "gate": [],
     "baseline": ["action", "run"],
     "plot": ["kind", "runs"],
