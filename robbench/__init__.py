@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from robbench.api.evaluate import evaluate
     from robbench.api.evaluation import Evaluation
     from robbench.api.history import history
+    from robbench.api.exports import export
     from robbench.api.inspection import inspect
     from robbench.api.results import compare, load_runs, plot, report
     from robbench.api.runs import attack
@@ -35,6 +36,7 @@ _HOMES = {
     "compare": "api.results",
     "evaluate": "api.evaluate",
     "Evaluation": "api.evaluation",
+    "export": "api.exports",
     "gate": "api.commands",
     "history": "api.history",
     "inspect": "api.inspection",
@@ -63,6 +65,7 @@ __all__ = [
     "check",
     "compare",
     "evaluate",
+    "export",
     "gate",
     "history",
     "inspect",

@@ -17,8 +17,8 @@ R = TypeVar("R")
 # A command to copy stays as it is, up to the end of its clause.
 _COMMAND = (
     r"(?:pip install"
-    r"|robbench (?:attack|baseline|bundle|cascade|check|compare|gate|inspect|measure|query|report"
-    r"|show|sweep|train|verify))"
+    r"|robbench (?:attack|baseline|bundle|cascade|check|compare|export|gate|inspect|measure|query"
+    r"|report|show|sweep|train|verify))"
     r"\b[^,;:()]*"
 )
 _FLAG = r"(?<![\w-])--([a-z][a-z-]*)"

@@ -25,6 +25,7 @@ from robbench.cli.compare import compare
 from robbench.cli.demo import demo
 from robbench.cli.doctor import doctor
 from robbench.cli.explain import explain
+from robbench.cli.export import export
 from robbench.cli.gate import gate
 from robbench.cli.history import history
 from robbench.cli.inspect import inspect
@@ -64,6 +65,7 @@ app.command(rich_help_panel=RESULTS, cls=Command)(history)
 app.command(rich_help_panel=RESULTS, cls=Command)(query)
 app.command(rich_help_panel=RESULTS, cls=Command)(report)
 app.command(rich_help_panel=RESULTS, cls=Command)(plot)
+app.command(rich_help_panel=RESULTS, cls=Command)(export)
 app.add_typer(cascade, name="cascade", rich_help_panel=RESULTS)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(check)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(certify)

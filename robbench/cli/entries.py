@@ -39,7 +39,8 @@ def entries_of(name: str, data_dir: Path | None = None) -> list[Entry]:
     if name in COMMANDS:
         return [_settings_entry(name)]
     if name in commands():
-        return [command_entry(name), *word_entries(name, defined=True)]
+        also = _registered(name, own)  # `export` is a source of models, too
+        return [command_entry(name), *also, *word_entries(name, defined=True)]
     if name in recipes():
         return [{"kind": "recipe", "name": name, "doc": recipes()[name], **read_recipe(name)}]
     if found := _registered(name, own):

@@ -23,6 +23,7 @@ TOPICS = (
     "certificates",
     "gate-and-ci",
     "over-time",
+    "other-tools",
     "attacks",
     "losses",
     "data",

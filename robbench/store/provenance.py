@@ -47,11 +47,11 @@ def provenance() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cpu_count": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
-        "argv": [_without_password(word) for word in sys.argv],
+        "argv": [without_password(word) for word in sys.argv],
         "git_sha": sha,
         "git_dirty": dirty,
         "env": {
-            name: _without_password(value)
+            name: without_password(value)
             for name, value in sorted(os.environ.items())
             if _is_kept(name)
         },
@@ -62,8 +62,8 @@ def _is_kept(name: str) -> bool:
     return name in _NUMERICS or (name.startswith("ROBBENCH_") and not _SECRET.search(name))
 
 
-def _without_password(text: str) -> str:
-    """Addresses of remote files may carry user:password@."""
+def without_password(text: str) -> str:
+    """The text, without the user:password@ that addresses in it may carry."""
     return re.sub(r"://[^/\s]*@", "://***@", text)
 
 

@@ -92,6 +92,7 @@ GOOD = {
     "junit_xml": ["j.xml"], "markdown": ["m.md"], "parquet": ["p.parquet"], "folder": ["{S}"],
     "config": ["x.toml"], "toml": ["new.toml"], "file": ["x.toml"], "prefix": ["p"],
     "grid": ["loss=mart", "seed=0..1", "models=ce,at", "eps=0.1"], "steps": ["attack", "train"],
+    "to": ["bencher", "bencher:b.json", "tensorboard:tb"],
     "targets": ["{R}", "{S}", "b.zip"], "bundle_file": ["b.zip"],
     "form": ["in-toto", "cyclonedx"], "card_file": ["c.md"], "into": ["README.md", "a file"],
     "method": ["ibp", "crown-ibp"], "jobs": ["1"], "retries": ["1"], "latest": ["2", "all"],
@@ -296,7 +297,7 @@ READERS = [
     "compare --latex", "plot curves -o f.svg", "plot training -o f.svg",
     "attack ce@last --dry-run --limit 9", "check ce --threat linf:0.1 --limit 9",
     "history ce", "history ce --json --last all",
-    "train --name ce --dry-run --epochs 2", "query SELECT*FROM(runs)",
+    "train --name ce --dry-run --epochs 2", "export --to bencher", "query SELECT*FROM(runs)",
 ]  # fmt: skip
 """Commands that read what was damaged; {R} and {Q} stand for the ids of two runs."""
 

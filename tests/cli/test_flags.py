@@ -152,6 +152,7 @@ FLAGS = {
     | {"--alpha", "--these-samples", "--undecided", "--max-time", "--junit-xml", "--markdown"},
     "baseline": RESULTS | {"--branch"},
     "plot": RESULTS | {"--figure", "--csv", "--width", "--where", "--over-seeds"},
+    "export": RESULTS | {"--to", "--where"},
     "report": RESULTS
     | {"--html", "--open", "--title", "--data-dir", "--trust-code"}
     | {"--where", "--over-seeds", "--cdn"},
@@ -197,6 +198,7 @@ ARGUMENTS = {
     "gate": [],
     "baseline": ["action", "run"],
     "plot": ["kind", "runs"],
+    "export": ["runs"],
     "report": ["runs"],
     "show": ["run"],
     "runs": ["folder"],
