@@ -31,7 +31,6 @@ def entries_of(name: str, data_dir: Path | None = None) -> list[Entry]:
     from robbench.data.data_folder import data_folder, private_sets
 
     own = private_sets(data_folder(data_dir))
-
     if name in TOPICS:
         return [_page_entry(read_page(name))]
     if name in cascades():
@@ -39,8 +38,8 @@ def entries_of(name: str, data_dir: Path | None = None) -> list[Entry]:
     if name in COMMANDS:
         return [_settings_entry(name)]
     if name in commands():
-        also = _registered(name, own)  # `export` is a source of models, too
-        return [command_entry(name), *also, *word_entries(name, defined=True)]
+        words = word_entries(name, defined=True)
+        return [command_entry(name), *_registered(name, own), *words]
     if name in recipes():
         return [{"kind": "recipe", "name": name, "doc": recipes()[name], **read_recipe(name)}]
     if found := _registered(name, own):

@@ -162,3 +162,9 @@ def test_an_attack_shows_norms_goal_and_access(cli, private):
     )
     assert "access" not in cli("explain foolbox").out.split("defined in")[0].split()
     assert "goal" not in cli("explain trades --json").json["entries"][0]
+
+
+def test_a_command_that_is_also_registered(cli):
+    """`export` is a command and a source of models: both are said."""
+    kinds = [entry["kind"] for entry in cli("explain export --json").json["entries"]]
+    assert kinds[:2] == ["command", "models"]
