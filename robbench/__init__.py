@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from robbench.api.commands import cascade_suggest, check, gate, measure, train
     from robbench.api.evaluate import evaluate
     from robbench.api.evaluation import Evaluation
-    from robbench.api.history import history
     from robbench.api.exports import export
+    from robbench.api.history import history
     from robbench.api.inspection import inspect
     from robbench.api.results import compare, load_runs, plot, report
     from robbench.api.runs import attack
