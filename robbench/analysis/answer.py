@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from robbench.analysis.checked import checked, speaks_against
 from robbench.analysis.compare import compare
 from robbench.analysis.seeds import over_training_seeds
+from robbench.core.corruptions import is_corruption
 from robbench.core.status import NOTICES
 from robbench.store.run import Run
 
@@ -73,11 +74,12 @@ def answers(
     """One answer for each data set, split, norm and target, in the order of the runs.
 
     Of budgets that as many models share the largest speaks, of attacks that as many models met the
-    one that left least; of runs of the same weights the lowest, as each is an upper bound. `checks`
+    one that left least; of runs of the same weights the lowest, as each is an upper bound. Runs
+    under corruptions are no budgets, and have none. `checks`
     are rows of the checks table by run id. Raises UserError as `over_training_seeds` does.
     """
     places: dict[tuple[Any, ...], list[Run]] = {}
-    for run in runs:
+    for run in (one for one in runs if not is_corruption(one.info["norm"])):
         place = tuple(run.info[name] for name in ("data", "split", "norm", "target"))
         places.setdefault(place, []).append(run)
     found = []

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from robbench.core.corruptions import is_corruption
 from robbench.core.spec import parse_number
 from robbench.core.threat_text import split_threat
 
@@ -14,7 +15,10 @@ def smaller_budgets(info: Mapping[str, Any]) -> list[str]:
     """The smaller budgets of a run's security curve, as they were written; none where it was alone.
 
     info: its row of the runs table. A sample was attacked at these first, so its queries are in it.
+    A corruption is alone at each severity.
     """
+    if is_corruption(info["norm"]):
+        return []
     given = json.loads(info["config"]).get("threat")
     found = []
     for text in given if isinstance(given, list) else []:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from robbench.analysis.summary import column, summarise
+from robbench.core.corruptions import is_corruption
 from robbench.store.run import Run
 
 _RATES = ("clean_accuracy", "robust_accuracy", "adversarial_ratio")
@@ -62,8 +63,9 @@ def _impossible(run: Run) -> list[str]:
         column(run.samples, name).astype(bool)
         for name in ("clean_correct", "adversarial", "robust")
     )
-    # Under a target a mistake is no success.
-    missed = robust & ~correct & (run.info["target"] is None)
+    # Under a target a mistake is no success; a corruption is judged apart from the clean input.
+    apart = run.info["target"] is not None or is_corruption(run.info["norm"])
+    missed = robust & ~correct & (not apart)
     n = int(((adversarial == robust) | missed).sum())
     if not n:
         return []

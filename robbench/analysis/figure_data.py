@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from robbench.analysis import input_margins as distances
 from robbench.analysis.series import Floats, Series, numbers
 from robbench.analysis.summary import column
+from robbench.core.corruptions import size_norm
 from robbench.statistics.proportions import wilson
 from robbench.store.run import Run
 
@@ -100,11 +101,11 @@ def _alike(run: Run) -> tuple[str, ...]:
 
 
 def sizes(run: Run) -> Floats:
-    """The size of each sample's adversarial perturbation in the run's own norm [n].
+    """The size of each sample's adversarial perturbation in the run's own norm [n] (`size_norm`).
 
     0 where the clean input is adversarial itself, inf where none or no size is known.
     """
-    size = numbers(run, f"dist_{run.info['norm']}")
+    size = numbers(run, f"dist_{size_norm(run.info['norm'])}")
     if run.info["target"] is None:
         size = np.where(numbers(run, "clean_correct") > 0, size, 0.0)
     # Rounding may have put it just outside of the budget it was found in.

@@ -72,7 +72,8 @@ Threat = Annotated[
         panel=WHAT,
         metavar="NORM:EPS",
         help="Threat model; several, or linf:2/255,8/255, give one run each; "
-        "l2:inf seeks the smallest perturbation (default: the data set's).",
+        "l2:inf seeks the smallest perturbation, corruption:fog@3 corrupts images "
+        "(default: the data set's).",
     ),
 ]
 Target = Annotated[

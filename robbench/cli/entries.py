@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from robbench.catalogue.cascades import cascades
 from robbench.catalogue.recipes import read_recipe, recipes
 from robbench.cli.commands import command_entry, commands
-from robbench.cli.words import flag_entries, word_entries
+from robbench.cli.words import corruption_entries, flag_entries, word_entries
+from robbench.core.corruptions import is_corruption
 from robbench.core.errors import UserError, unknown
 from robbench.guide import TOPICS, Page, read_page
 
@@ -66,6 +67,8 @@ def _registered(name: str, own: Collection[str]) -> list[Entry]:
     """A registered name's entries, or those of a `module:attribute` or a data folder's set."""
     from robbench.catalogue.builtins import REGISTRIES
 
+    if is_corruption(name):
+        return corruption_entries(name)
     kinds = [kind for kind, registry in REGISTRIES.items() if name in registry.entries]
     if not kinds and ":" in name:
         kinds = [kind for kind, registry in REGISTRIES.items() if _fits(registry, name)]

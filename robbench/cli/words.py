@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from robbench.core.corruptions import PREFIX, expand
 from robbench.guide import TOPICS, read_page
 
 MOST = 3  # passages that merely mention a word
@@ -46,6 +47,15 @@ def word_entries(name: str, *, defined: bool = False) -> list[dict[str, Any]]:
                 defines.append({"topic": topic, "text": passage})
     found = defines or ([] if defined else uses[:MOST])
     return [{"kind": "word", "name": name, "passages": found}] if found else []
+
+
+def corruption_entries(name: str) -> list[dict[str, Any]]:
+    """What the manual says of the corruptions of a threat model such as `corruption:fog@3`.
+
+    Raises UserError with the nearest names for a corruption that is none.
+    """
+    kinds = dict.fromkeys(kind for kind, _ in expand(name.removeprefix(PREFIX)))
+    return [entry for kind in kinds for entry in word_entries(PREFIX + kind)]
 
 
 def _head(passage: str) -> str:

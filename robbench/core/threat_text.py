@@ -1,9 +1,13 @@
-"""The parts of a threat model as it is written: `linf:8/255`, `linf:8/255 -> cat`."""
+"""The parts of a threat model as it is written: `linf:8/255`, `linf:8/255 -> cat`.
+
+Of a corruption, `corruption:fog@3`, the norm is `corruption:fog` and the budget its severity, 3.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from robbench.core.corruptions import is_corruption
 from robbench.core.errors import UserError
 
 ARROW = "->"
@@ -22,7 +26,7 @@ class ThreatText(NamedTuple):
     @property
     def ball(self) -> str:
         """Norm and budget, `linf:8/255`."""
-        return f"{self.norm}:{self.budget}"
+        return f"{self.norm}{'@' if is_corruption(self.norm) else ':'}{self.budget}"
 
     def __str__(self) -> str:
         return self.ball if self.target is None else f"{self.ball} {ARROW} {self.target}"
@@ -31,7 +35,8 @@ class ThreatText(NamedTuple):
 def split_threat(text: str) -> ThreatText:
     """The parts of a text; what it lacks is empty."""
     ball, arrow, target = text.partition(ARROW)
-    norm, _, budget = ball.strip().partition(":")
+    ball = ball.strip()
+    norm, _, budget = ball.rpartition("@") if is_corruption(ball) else ball.partition(":")
     return ThreatText(norm, budget, target.strip() if arrow else None)
 
 

@@ -25,6 +25,7 @@ TOPICS = (
     "over-time",
     "other-tools",
     "attacks",
+    "corruptions",
     "losses",
     "data",
     "papers",

@@ -55,7 +55,8 @@ def samples_table(run_id: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
     Raises ValueError or TypeError as `to_table` does, and ValueError when rows contradict the
     definitions: every sample is either adversarial or robust, one that is wrong without any attack
-    is adversarial (unless it has a target), and no sample appears twice.
+    is adversarial (unless it has a target, or the point it is judged by is right), and no sample
+    appears twice.
     """
     table = to_table(SAMPLES, rows, run_id=run_id)
     ids, order = (
@@ -63,6 +64,8 @@ def samples_table(run_id: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         np.argsort(table["sample_index"].to_numpy(), kind="stable"),
     )
     adversarial, robust = table["adversarial"].to_numpy(), table["robust"].to_numpy()
+    wrong = ~table["clean_correct"].to_numpy()
+    wrong &= table["adv_pred"].to_numpy() != table["label"].to_numpy()
     _reject(
         ids,
         np.array([other != run_id for other in table["run_id"].to_pylist()], bool),
@@ -74,7 +77,7 @@ def samples_table(run_id: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     _reject(ids, adversarial == robust, "must be either adversarial or robust")
     _reject(
         ids,
-        robust & ~table["clean_correct"].to_numpy() & table["target"].is_null().to_numpy(),
+        robust & wrong & table["target"].is_null().to_numpy(),
         "is robust and yet misclassified without any attack",
     )
     return table.take(order)

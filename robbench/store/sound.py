@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, BeforeValidator
 
 from robbench.core.config import parse_limit
+from robbench.core.corruptions import norms_of_corruptions
 from robbench.core.documents import parse_json
 from robbench.core.errors import UserError
 from robbench.core.norms import NORMS
@@ -165,7 +166,7 @@ NaN, which says that there is no number, passes where numbers are floats.
 _OF_AUDITS = ("n_audited", "n_audit_broken")  # known where there was one
 _KNOWN = ("eps", "ci_level")  # floats that are always known
 _WORDS: dict[str, dict[str, tuple[str, ...]]] = {
-    "runs": {"norm": NORMS},
+    "runs": {"norm": (*NORMS, *norms_of_corruptions())},
     "checks": {"verdict": ("pass", "fail", "unclear", "skipped")},
     "points": {"encoding": ("f2", "f4")},
 }

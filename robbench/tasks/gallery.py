@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from robbench.analysis.figure_data import sizes
 from robbench.analysis.series import numbers
+from robbench.core.corruptions import size_norm
 from robbench.core.errors import RobbenchError, UserError
 from robbench.core.trust import names_from
 from robbench.data.base import Split, Table, reason, sample_ids
@@ -119,7 +120,7 @@ def _examples(path: Path, run: Run, data_dir: Path | None) -> list[Example]:
                 clean_prediction=_class(chosen.classes, row["clean_pred"]),
                 worst_prediction=_class(chosen.classes, row["adv_pred"]),
                 norm=info["norm"],
-                size=float(row[f"dist_{info['norm']}"]),
+                size=float(row[f"dist_{size_norm(info['norm'])}"]),
                 found_by=row["broken_by"] or info["attack"],
                 clean=clean.numpy(),
                 worst=decode(points[sample], clean).numpy(),

@@ -67,3 +67,17 @@ def test_other_words_stay_unknown(cli):
         done = cli("explain", word)
         assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert "at-chance" in done.err
+
+
+def test_a_corruption_is_explained_as_it_is_typed(cli):
+    """With its severity, several at once; a name that is none gets the nearest."""
+    for name, words in (
+        ("corruption:fog@3", "a fractal haze"),
+        ("corruption:all@5", "JPEG at low quality"),
+        ("corruption:frost", "none of the published pictures"),
+    ):
+        done = cli("explain", name)
+        assert done.code == 0, done.err
+        assert words in " ".join(done.out.split())
+    done = cli("explain corruption:snwo")
+    assert (done.code, "did you mean snow?" in done.err) == (2, True)

@@ -14,6 +14,7 @@ from robbench.core.threat_text import ThreatText, split_threat
         ("l2:inf", ("l2", "inf", None)),
         ("linf:2/255,8/255 -> cat", ("linf", "2/255,8/255", "cat")),
         ("l1:12 -> column:other", ("l1", "12", "column:other")),
+        ("corruption:fog@3", ("corruption:fog", "3", None)),
     ],
 )
 def test_a_canonical_text_is_its_parts_and_the_parts_are_the_text(text, parts):

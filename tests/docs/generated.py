@@ -23,6 +23,7 @@ from robbench.catalogue.builtins import ATTACKS, CERTIFIERS, DATA, LOSSES, MODEL
 from robbench.catalogue.cascades import cascades
 from robbench.catalogue.recipes import recipes
 from robbench.checks.registry import CHECKS
+from robbench.core.corruptions import CORRUPTIONS, PREFIX
 from robbench.core.norms import NORMS
 from robbench.core.options import explain_options
 from robbench.core.registry import Registry
@@ -83,6 +84,12 @@ def names(registry: Registry, head: str) -> str:
     return table((head, "what it is"), rows)
 
 
+def corruptions() -> str:
+    """Every corruption."""
+    rows = ((f"`{PREFIX}{name}`", text) for name, text in CORRUPTIONS.items())
+    return table(("corruption", "what it is"), rows)
+
+
 def cascade_table() -> str:
     """The cascades that ship, as lists of specs."""
     rows = [
@@ -136,6 +143,7 @@ MAKE: dict[str, Callable[[str], str]] = {
     "models": lambda _: names(MODELS, "model"),
     "data": lambda _: names(DATA, "data set"),
     "certifiers": lambda _: names(CERTIFIERS, "method"),
+    "corruptions": lambda _: corruptions(),
     "cascades": lambda _: cascade_table(),
     "recipes": lambda _: recipe_table(),
     "checks": lambda _: checks(),

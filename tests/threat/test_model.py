@@ -164,3 +164,21 @@ def test_training_has_no_target() -> None:
     """It is against any mistake."""
     with pytest.raises(UserError, match="has a target; training is against any mistake"):
         single_threat("linf:0.1 -> 3")
+
+
+def test_a_corruption_is_a_norm_of_its_own_with_its_severity_as_budget() -> None:
+    """So runs of one corruption are a curve, and none of them is compared with another's."""
+    found = parse_threat("Corruption:fog@2,snow@5")
+    assert [(one.norm_name, one.eps, one.text) for one in found] == [
+        ("corruption:fog", 2.0, "corruption:fog@2"),
+        ("corruption:snow", 5.0, "corruption:snow@5"),
+    ]
+    assert [one.corruption for one in (*found, *parse_threat("l2:1"))] == ["fog", "snow", None]
+    with pytest.raises(UserError, match="seeks no target"):
+        parse_threat("corruption:fog@2 -> 3")
+    with pytest.raises(UserError, match="training takes a budget"):
+        single_threat("corruption:fog@2")
+    require_inside(found, (1, 8, 8))
+    for shape in ((64,), (3, 7, 40)):
+        with pytest.raises(UserError, match="is for images of at least 8x8 pixels"):
+            require_inside(found, shape)

@@ -38,6 +38,6 @@ def looks_of_entries(
     """Forwards beside those of the attacks: of the clean input, of claims, of the worst points."""
     own = [entry.attack for entry in entries if isinstance(entry.attack, Attack)]
     trials = sum(budgets * attack.variants(classes) * attack.draws for attack in own)
-    draws = max(entry.attack.draws for entry in entries)
+    draws = max((entry.attack.draws for entry in entries), default=1)
     # A claim that is refused without a budget is tried three times again, farther out.
     return draws * (1 + replay + budgets) + trials * (4 if endless else 1)

@@ -84,7 +84,8 @@ def flag_facts(plan: AttackPlan, inspected: Sequence[Flag], equality: RowEqualit
         kinds=sorted(kinds([entry.attack for entry in plan.entries]) | exact),
         less=[entry.spec for entry in audit if entry.attack.access != "white-box"],
         rejects=subject.rejects,
-        audits=plan.audit is not None or all(map(audited_by, plan.config.attack)),
+        audits=plan.audit is not None
+        or (bool(plan.config.attack) and all(map(audited_by, plan.config.attack))),
     )
 
 

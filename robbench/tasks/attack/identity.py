@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from robbench.attacks.base import AttackEntry, Backend
 from robbench.attacks.eot import Wrapper
 from robbench.catalogue.builtins import ATTACKS
+from robbench.core.corruptions import EDITION
 from robbench.core.spec import short_hash
 from robbench.store.schema import SCHEMA_VERSION
 from robbench.tasks.attack.audit import Audit
@@ -45,6 +46,7 @@ def run_hashes(
         "samples": subject.split.fingerprint(ordered=True),
         **({} if subject.split.free is None else {"fixed": subject.split.fixed()}),
         "norm": threats[0].norm_name,
+        **({"edition": EDITION} if threats[0].corruption else {}),
         **_target(subject, threats[0]),
         "attack": full_specs(entries),
         **({"audit": [audit.size, full_specs(audit.entries), audit.adaptive]} if audit else {}),

@@ -29,6 +29,7 @@ from robbench.store.store import Store
 from robbench.tasks.attack.access import require_access
 from robbench.tasks.attack.audit import Audit, plan_audit
 from robbench.tasks.attack.config import AttackConfig
+from robbench.tasks.attack.corruption import without_attacks
 from robbench.tasks.attack.entries import build_entries, canonical_entry
 from robbench.tasks.attack.identity import changed_answers, run_hashes
 from robbench.tasks.attack.target import aimed
@@ -41,6 +42,8 @@ from robbench.threat.model import ThreatModel, classes_in_play, parse_threat, re
 @dataclasses.dataclass(frozen=True)
 class AttackPlan:
     """Runs decided together: a model, a norm with its budgets (ascending), a cascade, an audit.
+
+    Or one corruption at one severity, without attacks.
 
     `identities`: for each budget, the hash of what is known to decide its verdicts. `run_ids`: the
     same, unless the run of that hash was of a model with other answers; `notes` say so. `part`: of
@@ -79,6 +82,13 @@ class AttackPlan:
         )
 
     @property
+    def breakers(self) -> tuple[str, ...]:
+        """What may break a sample, by its position: the attacks, or the corruption."""
+        if self.threats[0].corruption:
+            return (self.threats[0].text,)
+        return tuple(entry.spec for entry in self.entries)
+
+    @property
     def label(self) -> str:
         """The model's name in results."""
         return self.config.name or self.subject.label
@@ -91,7 +101,9 @@ class AttackPlan:
 
     @property
     def attack(self) -> str:
-        """The cascade as it was asked for."""
+        """The cascade as it was asked for; `none` under a corruption."""
+        if self.threats[0].corruption:
+            return "none"
         return " + ".join(dict.fromkeys(canonical_entry(spec) for spec in self.config.attack))
 
     @property
@@ -217,6 +229,8 @@ def plan_subject(
     """
     require_inside(threats, subject.split.images.shape[1:])
     subject, threats = aimed(subject, threats, config.seed)
+    if threats[0].corruption:
+        config = without_attacks(config, threats[0])
     config = dataclasses.replace(config, store_points=config.store_points or config.measure)
     sources: dict[str, str] = {}
 
@@ -228,7 +242,7 @@ def plan_subject(
     def equipped(entries: Sequence[AttackEntry]) -> tuple[AttackEntry, ...]:
         return tuple(AttackEntry(spec, attack.equip(find_model)) for spec, attack in entries)
 
-    entries = equipped(build_entries(config.attack, threats))
+    entries = equipped(build_entries(config.attack, threats)) if config.attack else ()
     require_access(subject.name, access_of(subject.model), entries, threats)
     audit = plan_audit(config, threats, entries, subject.width)
     if audit is not None:
@@ -269,12 +283,14 @@ def parse_threats(texts: Sequence[str], target: str | None = None) -> list[list[
     target: of those that name none themselves. Raises UserError for one that is given twice, and
     for a second target.
     """
-    found: dict[tuple[str, str | None], list[ThreatModel]] = {}
+    found: dict[tuple[str, str | None, float | None], list[ThreatModel]] = {}
     for threat in (threat for text in texts for threat in parse_threat(text)):
         if target is not None and threat.target not in (None, target):
             raise UserError(f"threat {threat.text} has a target already: leave out --target")
         threat = threat.towards(target or threat.target)
-        same = found.setdefault((threat.norm_name, threat.target), [])
+        # What a corruption breaks at one severity may withstand a higher one: each is alone.
+        alone = threat.eps if threat.corruption else None
+        same = found.setdefault((threat.norm_name, threat.target, alone), [])
         if threat.eps in [other.eps for other in same]:
             raise UserError(f"threat {threat.text} is given twice: leave one out")
         same.append(threat)

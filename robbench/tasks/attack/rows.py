@@ -33,7 +33,7 @@ def sample_row(
     `index` is the sample's position in the whole split.
     """
     broken_by = {CLEAN: "clean", REPLAY: "replay"}.get(
-        v.entry, plan.entries[v.entry].spec if v.entry >= 0 else None
+        v.entry, plan.breakers[v.entry] if v.entry >= 0 else None
     )
     rejects = plan.subject.rejects
     return {

@@ -21,6 +21,7 @@ from robbench.core.limits import time_text
 from robbench.core.tiles import RowEquality, Tiles, largest_tile
 from robbench.data.base import Split
 from robbench.engine.cascade import Cascade, Update
+from robbench.engine.corrupted import CorruptedPass
 from robbench.engine.fast_model import FastModel, fast_model
 from robbench.engine.inspection import SAMPLES, Inspection, inspect
 from robbench.engine.lane import NO_LIMIT
@@ -112,8 +113,14 @@ class AttackSession:
         equality, disagreements = self.equality, self.disagreements
         with frozen(model), deterministic():
             torch.manual_seed(plan.config.seed)  # for models that draw from it
-            cascade = self._cascade(plan, split, indices)
-            for update in cascade.run(stop=stop, out_of_time=self._out_of_time):
+            cascade: Cascade | CorruptedPass
+            if plan.threats[0].corruption:
+                cascade = self._corruption(plan, split)
+                updates = cascade.run(stop)
+            else:
+                cascade = self._cascade(plan, split, indices)
+                updates = cascade.run(stop=stop, out_of_time=self._out_of_time)
+            for update in updates:
                 if not update.entries and plan is self.plan:
                     self._require_clean_pass(len(split))
                 self.equality = equality.both(cascade.equality)
@@ -145,6 +152,16 @@ class AttackSession:
             queries=NO_LIMIT if config.max_queries is None else config.max_queries,
             keep_points=config.store_points,
             weights=self._weights_of(plan.entries),
+        )
+
+    def _corruption(self, plan: AttackPlan, split: Split) -> CorruptedPass:
+        return CorruptedPass(
+            plan.subject.model,
+            split,
+            plan.threats[0],
+            seed=plan.config.seed,
+            width=plan.width,
+            keep_points=plan.config.store_points,
         )
 
     @functools.cached_property

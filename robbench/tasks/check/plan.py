@@ -162,6 +162,11 @@ def _of_run(
             "changed; attack it again"
         )
     threat = parse_threats([info["threat"]])[0][0]
+    if threat.corruption:
+        raise UserError(
+            f"run {info['run_id']} is under {threat.text}, which no attack seeks: there is nothing "
+            "to check"
+        )
     if threat.target is not None:
         targets = dict(
             zip(*(run.samples[name].to_pylist() for name in ("sample_id", "target")), strict=True)
@@ -190,5 +195,7 @@ def _one_threat(texts: Sequence[str], data: str, subject: Subject) -> ThreatMode
             f"threat {threats[0].text} has no budget to check an attack with; give one such as "
             f"{threats[0].norm_name}:0.1"
         )
+    if threats[0].corruption:
+        raise UserError(f"threat {threats[0].text} is no budget to check a model with: linf:8/255")
     require_inside(threats, subject.split.images.shape[1:])
     return threats[0]

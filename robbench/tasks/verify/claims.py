@@ -82,7 +82,10 @@ def of_numbers(
     place = {row["sample_id"]: row for row in run.samples.to_pylist()}
     rows = [place[sample] for sample in ids]
     claimed = torch.tensor([row["adversarial"] for row in rows])
-    from_attack = torch.tensor([row["broken_by"] not in (None, "clean") for row in rows])
+    attacked = not threat.corruption  # what a corruption breaks needs no stored point
+    from_attack = torch.tensor(
+        [attacked and row["broken_by"] not in (None, "clean") for row in rows]
+    )
     correct = torch.tensor([row["clean_correct"] for row in rows])
     differs = claimed != seen.broken
     missing = claimed & ~seen.broken & from_attack & ~seen.stored

@@ -169,7 +169,7 @@ def _judge(
     success, claimed = answers.cpu(), torch.tensor([rows[i]["adversarial"] for i, _ in batch])
     differs = success != claimed
     near = _unsure(model, lambda i: x[i], p.aim, logits, differs, tiles, targeted=p.targeted)
-    sizes = [rows[i][f"dist_{threat.norm_name}"] for i, _ in batch]
+    sizes = [rows[i][f"dist_{threat.norm.name}"] for i, _ in batch]
     said = torch.tensor([math.inf if length is None else length for length in sizes])
     flagged = torch.tensor([point["adversarial"] for _, point in batch])
     sound = fits & (size <= said * (1 + LARGER) + FROM_BOX) & (flagged == claimed)

@@ -23,6 +23,7 @@ from robbench.tasks.listener import Listener
 from robbench.tasks.rebuild import folder_of, rebuild
 from robbench.tasks.subject import Subject, of_run
 from robbench.tasks.verify.claims import Claim, exit_code, of_numbers, of_table
+from robbench.tasks.verify.corrupted import corrupt_again
 from robbench.tasks.verify.identity import (
     of_description,
     of_identity,
@@ -138,13 +139,20 @@ class Verifier:
 
     def _look(self, path: Path, run: Run, subject: Subject, threat: ThreatModel) -> Evidence:
         rows = {row["sample_id"]: row for row in run.samples.to_pylist()}
+        ordered = [rows[sample] for sample in subject.split.ids.tolist()]
+        if threat.corruption:
+            seed = run.info["seed"]
+            with self.listener.progress(f"verify {run.info['run_id']}") as bar:
+                return corrupt_again(
+                    subject.model, subject.split, threat, ordered, seed, bar.update
+                )
         kept = sibling_table(path, "points").exists()
         with self.listener.progress(f"verify {run.info['run_id']}") as bar:
             return look_again(
                 subject.model,
                 subject.split,
                 threat,
-                [rows[sample] for sample in subject.split.ids.tolist()],
+                ordered,
                 read_points(path) if kept else (),
                 bar.update,
             )

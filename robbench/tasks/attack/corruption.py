@@ -1,0 +1,38 @@
+"""The settings of an attack that a corruption takes the place of."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from robbench.core.errors import UserError
+from robbench.tasks.attack.config import AttackConfig
+from robbench.threat.model import ThreatModel
+
+_OF_ATTACKS = {
+    "attack": "--attack",
+    "audit": "--audit",
+    "audit_attack": "--audit-attack",
+    "adaptive": "--adaptive",
+    "replay": "--replay",
+    "max_queries": "--max-queries",
+    "max_time": "--max-time",
+    "precision": "--precision",
+    "compile": "--compile",
+    "measure": "--measure",
+}
+
+
+def without_attacks(config: AttackConfig, threat: ThreatModel) -> AttackConfig:
+    """The settings of a run under a corruption, without attacks.
+
+    Raises UserError for a setting that an attack would need. An attack that is named only as the
+    default is none.
+    """
+    usual = AttackConfig()
+    for name, flag in _OF_ATTACKS.items():
+        if getattr(config, name) not in (getattr(usual, name), ()):
+            raise UserError(
+                f"threat {threat.text} is one fixed point for each input, which no attack seeks: "
+                f"leave out {flag}, or attack under other threat models in a run of their own"
+            )
+    return dataclasses.replace(config, attack=())

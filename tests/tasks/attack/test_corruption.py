@@ -1,0 +1,110 @@
+"""Whole runs under corruptions: rows, resumption, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+MODEL = "mlp:width=8,depth=1"
+BASE = f"attack {MODEL} --data digits --limit 24"
+Cli = Callable[..., Any]
+
+
+def _table(out: Path, table: str) -> dict[str, list[dict[str, Any]]]:
+    return {
+        path.stem: pq.read_table(path).to_pylist()
+        for path in (out / "results" / table).glob("*.parquet")
+    }
+
+
+def test_each_corruption_and_severity_is_a_run(cli: Cli, tmp_path: Path) -> None:
+    """Without attacks; samples are broken by the corruption, and no file contradicts itself."""
+    done = cli(f"{BASE} --threat corruption:contrast,fog@2-3 --tag c --json --out", tmp_path)
+    assert done.code == 0
+    rows = done.json["rows"]
+    assert [row["threat"] for row in rows] == [
+        *(f"corruption:contrast@{n}" for n in (1, 2, 3, 4, 5)),
+        "corruption:fog@2",
+        "corruption:fog@3",
+    ]
+    assert {(row["norm"], row["eps"]) for row in rows[5:]} == {
+        ("corruption:fog", 2.0),
+        ("corruption:fog", 3.0),
+    }
+    assert {row["attack"] for row in rows} == {"none"}
+    assert not [flag for row in rows for flag in row["flags"] if flag["name"] == "edited"]
+    samples = _table(tmp_path, "samples")
+    for row in rows:
+        mine = samples[row["run_id"]]
+        assert row["robust_accuracy"] == sum(s["adv_pred"] == s["label"] for s in mine) / 24
+        broken = {s["broken_by"] for s in mine if s["adversarial"]}
+        assert broken <= {row["threat"]}
+        assert row["n_forward"] == 48
+
+
+def test_samples_are_the_same_in_any_part_order_and_limit(cli: Cli, tmp_path: Path) -> None:
+    """Two shards, and a limit that takes the first samples alone."""
+    threat = "--threat corruption:gaussian_noise@5"
+    cli(f"{BASE} {threat} --out", tmp_path / "whole")
+    cli(f"{BASE} {threat} --batch-size 5 --shard 1/2 --out", tmp_path / "parts")
+    assert cli(f"{BASE} {threat} --batch-size 5 --shard 2/2 --out", tmp_path / "parts").code == 0
+    cli(f"attack {MODEL} --data digits --limit 9 {threat} --out", tmp_path / "few")
+    whole, parts, few = (
+        {s["sample_id"]: (s["adv_margin"], s["adv_pred"]) for s in rows}
+        for name in ("whole", "parts", "few")
+        for rows in _table(tmp_path / name, "samples").values()
+    )
+    assert whole == parts
+    assert few == {sample: whole[sample] for sample in few}
+    assert len(few) == 9
+
+
+def test_a_finished_run_is_not_made_again(cli: Cli, tmp_path: Path) -> None:
+    command = f"{BASE} --threat corruption:snow@1 --out"
+    cli(command, tmp_path)
+    assert "nothing to do" in cli(command, tmp_path).err
+
+
+def test_balls_and_corruptions_go_together(cli: Cli, tmp_path: Path) -> None:
+    """Each has its runs; the default attack is for the ball."""
+    threats = "--threat corruption:fog@1 --threat linf:0.05"
+    rows = cli(f"{BASE} {threats} --json --out", tmp_path).json["rows"]
+    assert [row["attack"] for row in rows] == ["none", "apgd"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--attack pgd", "leave out --attack"),
+        ("--audit 5", "leave out --audit"),
+        ("--max-queries 9", "leave out --max-queries"),
+        ("--max-time 9s", "leave out --max-time"),
+        ("--precision bf16", "leave out --precision"),
+        ("--measure", "leave out --measure"),
+        ("--target 3", "seeks no target"),
+    ],
+)
+def test_what_is_of_attacks_is_refused(cli: Cli, tmp_path: Path, words: str, said: str) -> None:
+    done = cli(f"{BASE} --threat corruption:fog@1 {words} --out", tmp_path)
+    assert done.code == 2
+    assert said in done.err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_table_of_numbers_has_no_weather(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("a,b,y\n" + "".join(f"{i},{i % 3},{i % 2}\n" for i in range(40)))
+    done = cli(f"attack mlp:width=4,depth=1 --data csv:{file},label=y --threat corruption:fog@1")
+    assert done.code == 2
+    assert "is for images of at least 8x8 pixels, the data have the shape 2" in done.err
+
+
+def test_there_is_nothing_to_check(cli: Cli, tmp_path: Path) -> None:
+    """Of a run, nor of a model under a corruption."""
+    cli(f"{BASE} --threat corruption:fog@1 --out", tmp_path)
+    done = cli(f"check '{MODEL}' --out", tmp_path)
+    assert (done.code, "there is nothing to check" in done.err) == (2, True)
