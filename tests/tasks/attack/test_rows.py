@@ -19,7 +19,7 @@ from robbench.tasks.attack.rows import audited_row, sample_row
 
 PLAN: Any = SimpleNamespace(
     run_ids=["aaaa", "bbbb"],
-    entries=[SimpleNamespace(spec="pgd"), SimpleNamespace(spec="apgd")],
+    breakers=("pgd", "apgd"),
     subject=SimpleNamespace(rejects=False),
 )
 
