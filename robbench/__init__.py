@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from robbench.api.exports import export
     from robbench.api.history import history
     from robbench.api.inspection import inspect
-    from robbench.api.results import compare, load_runs, plot, report
+    from robbench.api.results import compare, load_runs, plot, report, view
     from robbench.api.runs import attack
     from robbench.api.sweeps import sweep
     from robbench.api.verification import bundle, verify
@@ -50,6 +50,7 @@ _HOMES = {
     "train": "api.commands",
     "UserError": "core.errors",
     "verify": "api.verification",
+    "view": "api.results",
 }
 
 __all__ = [
@@ -76,6 +77,7 @@ __all__ = [
     "sweep",
     "train",
     "verify",
+    "view",
 ]
 
 

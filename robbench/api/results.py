@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from robbench.api.evaluation import Evaluation
     from robbench.reports.figures.plot import Plot
     from robbench.tasks.report import Report
+    from robbench.tasks.view.run import Viewed
 
 _TABLES = {
     "runs": RUNS,
@@ -156,6 +157,46 @@ def report(
         where=several(where),
         over_seeds=over_seeds,
         cdn=cdn,
+    )
+
+
+@pythonic
+def view(
+    runs: Names = (),
+    *,
+    html: Path | str,
+    out: Path | str = "runs",
+    where: Names = (),
+    limit: int | None = None,
+    trace: int = 0,
+    seed: int = 0,
+    title: str = "Samples",
+    device: str = "auto",
+    data_dir: Path | str | None = None,
+    download: bool = False,
+) -> Viewed:
+    """Write a page to look at samples across runs of one data set, as `robbench view` does.
+
+    limit: only the first so many samples; trace: of so many, drawn by seed, the margin along the
+    steps of an attack, which asks the models. Returns its path, size in bytes, run ids, numbers of
+    samples and of those with pictures, the ids of the traced ones, and what is left out and why.
+    Raises UserError for names that mean no run, runs of several data sets, or a path that cannot
+    be right.
+    """
+    from robbench.tasks.view.run import view as write_view
+
+    return write_view(
+        names_of(runs),
+        Path(out),
+        Path(html),
+        where=several(where),
+        limit=limit,
+        trace=trace,
+        seed=seed,
+        title=title,
+        device=device,
+        data_dir=None if data_dir is None else Path(data_dir),
+        download=download,
     )
 
 

@@ -18,7 +18,7 @@ R = TypeVar("R")
 _COMMAND = (
     r"(?:pip install"
     r"|robbench (?:attack|baseline|bundle|cascade|check|compare|export|gate|inspect|measure|query"
-    r"|report|show|sweep|train|verify))"
+    r"|report|show|sweep|train|verify|view))"
     r"\b[^,;:()]*"
 )
 _FLAG = r"(?<![\w-])--([a-z][a-z-]*)"

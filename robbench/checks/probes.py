@@ -18,7 +18,7 @@ from robbench.engine.counter import Counter
 from robbench.engine.evaluate import evaluate
 from robbench.engine.oracle import ModelOracle, blank_book
 from robbench.models.base import interface_of
-from robbench.objectives import Objective
+from robbench.objectives import Objective, margins_left
 from robbench.threat.model import ThreatModel, classes_in_play
 from robbench.threat.problem import Problem
 
@@ -41,6 +41,7 @@ class Trace(NamedTuple):
     """
 
     values: Tensor  # [steps+1,N] the objective it climbs
+    margins: Tensor  # [steps+1,N] logit margins left
     hits: Tensor  # [steps+1,N] bool: misclassified there
     points: Tensor  # [N,*] where it ends
 
@@ -162,7 +163,10 @@ def follow(attack: Attack[Any], model: nn.Module, p: Problem, tiles: Tiles) -> T
         points = attack.point(state)
         state, _ = oracle.step(attack, state, p, book, t, everyone, attack.steps)
         t = t + 1
-    return Trace(torch.stack(oracle.values).cpu(), torch.stack(oracle.hits).cpu(), points)
+    values, margins, hits = (
+        torch.stack(seen).cpu() for seen in (oracle.values, oracle.margins_seen, oracle.hits)
+    )
+    return Trace(values, margins, hits, points)
 
 
 class _Recorder(ModelOracle):
@@ -171,10 +175,12 @@ class _Recorder(ModelOracle):
     def __init__(self, model: nn.Module, tiles: Tiles) -> None:
         super().__init__(model, tiles)
         self.values: list[Tensor] = []
+        self.margins_seen: list[Tensor] = []
         self.hits: list[Tensor] = []
 
     def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
         answer = super().grad(x, objective, need)
         self.values.append(answer.value)
+        self.margins_seen.append(margins_left(answer.logits, self.p.aim, self.p.targeted))
         self.hits.append(answer.hit)
         return answer

@@ -40,6 +40,7 @@ from robbench.cli.streams import streams_that_hold
 from robbench.cli.sweep import sweep
 from robbench.cli.train import train
 from robbench.cli.verify import bundle, verify
+from robbench.cli.view import view
 from robbench.core.errors import UserError
 from robbench.core.reproducible import prepare
 from robbench.core.trust import command_line
@@ -64,6 +65,7 @@ app.command(rich_help_panel=RESULTS, cls=Command)(runs)
 app.command(rich_help_panel=RESULTS, cls=Command)(history)
 app.command(rich_help_panel=RESULTS, cls=Command)(query)
 app.command(rich_help_panel=RESULTS, cls=Command)(report)
+app.command(rich_help_panel=RESULTS, cls=Command)(view)
 app.command(rich_help_panel=RESULTS, cls=Command)(plot)
 app.command(rich_help_panel=RESULTS, cls=Command)(export)
 app.add_typer(cascade, name="cascade", rich_help_panel=RESULTS)

@@ -88,7 +88,7 @@ def report(
     else:
         _tell(made, Reporter(quiet=quiet, verbose=verbose))
     if open_:
-        _show(made.path, Reporter(quiet=quiet, verbose=verbose))
+        show_page(made.path, Reporter(quiet=quiet, verbose=verbose))
 
 
 def _tell(made: Report, reporter: Reporter) -> None:
@@ -104,7 +104,8 @@ def _tell(made: Report, reporter: Reporter) -> None:
     )
 
 
-def _show(path: Path, reporter: Reporter) -> None:
+def show_page(path: Path, reporter: Reporter) -> None:
+    """Show a page in a browser, or say that there is none."""
     import webbrowser
 
     if not webbrowser.open(path.absolute().as_uri()):

@@ -15,6 +15,7 @@ TOPICS = (
     "python-api",
     "reading-the-numbers",
     "comparing",
+    "looking-at-samples",
     "sweeps",
     "clusters",
     "checks",

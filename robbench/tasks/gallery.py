@@ -16,15 +16,11 @@ from robbench.analysis.figure_data import sizes
 from robbench.analysis.series import numbers
 from robbench.core.corruptions import size_norm
 from robbench.core.errors import RobbenchError, UserError
-from robbench.core.trust import names_from
-from robbench.data.base import Split, Table, reason, sample_ids
-from robbench.data.data_folder import data_folder
-from robbench.data.load import find_source
-from robbench.data.subset import Selection, limit_subset, select, split_subsets
-from robbench.data.targets import aim
+from robbench.data.base import reason
 from robbench.reports.html.data import Example
 from robbench.store.run import Run, read_points
 from robbench.tasks.attack.points import decode
+from robbench.tasks.attacked_images import open_attacked
 
 SHOWN = 6
 _TRIED = 4  # times as many, as some may not be found again
@@ -80,45 +76,24 @@ def _examples(path: Path, run: Run, data_dir: Path | None) -> list[Example]:
     And what a plug-in raises.
     """
     info, position = run.info, _nearest(run)[: SHOWN * _TRIED]
-    base, subsets = split_subsets(info["data"])
-    folder = data_folder(data_dir)
-    with names_from(path):
-        source = find_source(base, folder)
-    table = source.open(info["split"], folder, False)
-    chosen = select(
-        [*subsets, *([limit_subset(info["subset"])] if info["subset"] else [])],
-        table.labels,
-        table.classes,
-    )
-    attacked = _attacked(table, chosen, info["target"])
-    index = numbers(run, "sample_index").astype(np.int64)[position]
-    here = index < len(attacked)
-    position, index = position[here], attacked[index[here]]
-    # Only these few images are decoded. Of equal images only the first has the id of its content
-    # alone: others are passed over.
-    images, labels = table.decode(chosen.rows[index]), chosen.labels[index]
-    same = np.array(
-        [sample_ids(images[i : i + 1], labels[i : i + 1])[0] for i in range(len(images))], np.int64
-    )
-    wanted = run.samples["sample_id"].take(position).to_pylist()
-    few = set(wanted)
-    points = {row["sample_id"]: row for row in read_points(path) if row["sample_id"] in few}
+    attacked = open_attacked(path, info, data_dir)
+    rows = {row["sample_id"]: row for row in run.samples.take(position).to_pylist()}
+    # Only these few images are decoded.
+    images = attacked.find({one: row["sample_index"] for one, row in rows.items()})
+    points = {row["sample_id"]: row for row in read_points(path) if row["sample_id"] in images}
+    classes = attacked.chosen.classes
     found: list[Example] = []
-    for i, sample in enumerate(wanted):
-        if same[i] != sample or sample not in points or len(found) == SHOWN:
-            continue
-        if images[i].ndim != 3 or len(images[i]) not in (1, 3):
-            raise UserError(f"samples of shape {images[i].shape} are not pictures")
-        pixels = images[i].astype(np.float32)
-        clean = torch.from_numpy(pixels / table.scale if images.dtype == np.uint8 else pixels)
-        row = run.samples.slice(int(position[i]), 1).to_pylist()[0]
+    for sample in [one for one in images if one in points][:SHOWN]:
+        if images[sample].ndim != 3 or len(images[sample]) not in (1, 3):
+            raise UserError(f"samples of shape {images[sample].shape} are not pictures")
+        clean, row = torch.from_numpy(images[sample]), rows[sample]
         found.append(
             Example(
                 run_id=info["run_id"],
                 sample_id=sample,
-                label=chosen.classes[row["label"]],
-                clean_prediction=_class(chosen.classes, row["clean_pred"]),
-                worst_prediction=_class(chosen.classes, row["adv_pred"]),
+                label=classes[row["label"]],
+                clean_prediction=_class(classes, row["clean_pred"]),
+                worst_prediction=_class(classes, row["adv_pred"]),
                 norm=info["norm"],
                 size=float(row[f"dist_{size_norm(info['norm'])}"]),
                 found_by=row["broken_by"] or info["attack"],
@@ -129,22 +104,3 @@ def _examples(path: Path, run: Run, data_dir: Path | None) -> list[Example]:
     if not found:
         raise UserError(f"the data '{info['data']}' found here are not the ones that were attacked")
     return found
-
-
-def _attacked(table: Table, chosen: Selection, target: str | None) -> NDArray[np.int64]:
-    """Which of the chosen rows a run attacked: those that are not of their target class."""
-    places = np.arange(len(chosen.rows))
-    if target is None:
-        return places
-    rows = Split(
-        images=torch.from_numpy(places)[:, None],  # only their places matter here
-        labels=torch.from_numpy(np.ascontiguousarray(chosen.labels)),
-        ids=torch.from_numpy(places),
-        classes=chosen.classes,
-        name="",
-        split="",
-        whole=table.classes,
-        columns=table.by_id(chosen.rows, places),
-    )
-    kept: NDArray[np.int64] = aim(rows, target, seed=0).split.ids.numpy()
-    return kept

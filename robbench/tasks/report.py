@@ -66,7 +66,7 @@ def report(
     inside. Raises UserError, before anything is written, for names, conditions, results or a target
     that cannot be right; RunError when the file cannot be written.
     """
-    _check_target(html)
+    check_target(html)
     paths = local(choose(Store(out), names, where))
     runs = [(path, read_run(path, COLUMNS)) for path in paths]
     words = ["robbench", "report", *names, "--out", str(out), "--html", str(html)]
@@ -181,8 +181,8 @@ def _examples(
     return examples(runs, data_dir)
 
 
-def _check_target(html: Path) -> None:
-    """A typing error must not cost a model or a table."""
+def check_target(html: Path) -> None:
+    """Raise UserError for what is no HTML file: a typing error must not cost a model or a table."""
     if html.is_dir():
         raise UserError(f"{html} is a folder; give a file name such as {html / 'report.html'}")
     if html.suffix.lower() not in (".html", ".htm"):

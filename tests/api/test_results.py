@@ -42,6 +42,18 @@ def test_the_report_is_written(trained_here, tmp_path):
         robbench.report("m", html=tmp_path / "r.txt", out=trained_here)
 
 
+def test_the_page_of_samples_is_written(trained_here, tmp_path):
+    """One page, which may trace samples; bad input speaks of parameters and writes nothing."""
+    robbench.attack("m", "fgsm", "linf:0.1", limit=40, out=trained_here)
+    file = tmp_path / "v.html"
+    with pytest.raises(robbench.UserError, match="limit should be"):
+        robbench.view("m", html=file, out=trained_here, limit=0)
+    assert not file.exists()
+    made = robbench.view("m", html=file, out=trained_here, where="threat=linf:0.1", trace=2)
+    assert made.size == file.stat().st_size
+    assert (made.n_samples, made.n_pictures, len(made.traced)) == (40, 40, 2)
+
+
 @pytest.mark.parametrize("kind", ["Linear", "Sequential"])
 def test_a_module_is_no_name_of_a_model(tmp_path, kind):
     """Also one that can be iterated, and within a list; a run cannot be a module either."""

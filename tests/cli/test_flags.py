@@ -156,6 +156,9 @@ FLAGS = {
     "report": RESULTS
     | {"--html", "--open", "--title", "--data-dir", "--trust-code"}
     | {"--where", "--over-seeds", "--cdn"},
+    "view": RESULTS
+    | {"--html", "--open", "--title", "--data-dir", "--trust-code", "--where", "--limit", "-n"}
+    | {"--trace", "--seed", "--device", "--download"},
     "compare": RESULTS
     | {
         "--where",
@@ -200,6 +203,7 @@ ARGUMENTS = {
     "plot": ["kind", "runs"],
     "export": ["runs"],
     "report": ["runs"],
+    "view": ["runs"],
     "show": ["run"],
     "runs": ["folder"],
     "query": ["sql", "folder"],

@@ -139,8 +139,8 @@ def test_typed_names_are_imported_where_files_name_them_too(
     assert "is not what was attacked" in done.err
 
 
-def test_the_data_of_a_report(cli, hostile, attacked, row_of, rewrite, tmp_path):
-    """A report is written without the pictures whose data are private code."""
+def test_the_data_of_a_page(cli, hostile, attacked, row_of, rewrite, tmp_path):
+    """Report and view are written without the pictures whose data are private code."""
     folder = hostile()
     done = cli(
         "attack mlp:width=8 --attack pgd:steps=9 --threat linf:1 --limit 40 --store-points --quiet "
@@ -153,6 +153,10 @@ def test_the_data_of_a_report(cli, hostile, attacked, row_of, rewrite, tmp_path)
     assert done.code == 0, done.err
     assert not (folder / "ran").exists()
     assert "names private code, hostile:Data" in (tmp_path / "r.html").read_text()
+    done = cli("view --out S -o", tmp_path / "v.html", cwd=folder)
+    assert done.code == 0, done.err
+    assert not (folder / "ran").exists()
+    assert "names private code, hostile:Data" in (tmp_path / "v.html").read_text()
 
 
 @pytest.mark.parametrize(

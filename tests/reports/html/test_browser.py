@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +12,7 @@ from robbench.analysis.answer import answers
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.render import page_sections, render
 
-BROWSER, DRIVER = (
-    next(filter(None, map(shutil.which, names)), None)
-    for names in (("chromium", "google-chrome"), ("chromedriver",))
-)
-FLAGS = (
-    *(
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-    ),
-    *("--disable-component-update", "--disable-sync"),
-)
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A headless Chromium with a profile of its own that keeps its console and network logs."""
-    webdriver = pytest.importorskip(
-        "selenium.webdriver", reason="selenium is not installed: pip install 'robbench[test]'"
-    )
-    if not BROWSER or not DRIVER:
-        pytest.skip("no Chromium here: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+from .browser import requests, show, wait
 
 
 @pytest.fixture
@@ -77,32 +42,17 @@ def file(add_run, handmade_rows, tmp_path) -> Path:
 @pytest.fixture
 def page(chromium, file):
     """The page opened from disk, 1200 pixels wide, in light, all visible figures drawn."""
-    _show(chromium, 1200, "light")
+    show(chromium, 1200, "light")
     chromium.get_log("browser")
     chromium.get_log("performance")
     chromium.get(file.as_uri())
-    _wait(
+    wait(
         chromium,
         "return [...document.querySelectorAll('.plot')].filter((p) => "
         "!p.closest('details:not([open])'))"
         ".every((p) => p.querySelector('.main-svg[aria-hidden]'))",
     )
     return chromium
-
-
-def _show(driver: Any, width: int, scheme: str) -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    driver.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia",
-        {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
-    )
-
-
-def _wait(driver: Any, script: str) -> None:
-    from selenium.webdriver.support.wait import WebDriverWait
-
-    WebDriverWait(driver, 20, poll_frequency=0.05).until(lambda d: d.execute_script(script))
 
 
 def _column(driver: Any, title: str) -> list[list[str]]:
@@ -126,12 +76,7 @@ def _button(driver: Any, title: str) -> Any:
 def test_it_loads_without_an_error_or_a_request(page, file):
     """The console is empty; only the file was requested; the toolbar sends nothing."""
     assert page.get_log("browser") == []
-    asked = [
-        message["params"]["request"]["url"]
-        for entry in page.get_log("performance")
-        if (message := json.loads(entry["message"])["message"])["method"]
-        == "Network.requestWillBeSent"
-    ]
+    asked = requests(page)
     assert [url for url in asked if url.startswith(("http", "ws", "ftp"))] == []
     assert file.as_uri() in asked
     # Without a mouse there is no toolbar, so one is asked for, with the page's own configuration.
@@ -200,7 +145,7 @@ def test_everything_can_be_reached_by_tab(page):
 
 def test_a_figure_is_saved_as_svg_in_the_colours_of_paper(page):
     """Also from the dark page; the figure on the page stays as it is."""
-    _show(page, 1200, "dark")
+    show(page, 1200, "dark")
     page.execute_script(
         "Plotly.downloadImage = (figure, options) => { window.saved = [figure, options]; }"
     )
@@ -224,7 +169,7 @@ def test_without_its_library_the_numbers_are_there(chromium, add_run, tmp_path):
     html = render(material, answers(material.runs), page_sections(material), "Report", cdn=True)
     path = tmp_path / "small.html"
     path.write_text(html.replace("https://cdn.plot.ly/", "file:///nowhere/"), encoding="utf-8")
-    _show(chromium, 1200, "light")
+    show(chromium, 1200, "light")
     chromium.get(path.as_uri())
     count = "return document.querySelectorAll(arguments[0]).length"
     assert chromium.execute_script(count, ".plot") == 0
@@ -240,10 +185,10 @@ def test_a_figure_tells_its_values_and_hides_a_line(page):
     plot = page.find_element("id", "curves-1")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
     ActionChains(page).move_to_element(plot.find_element("css selector", ".nsewdrag")).perform()
-    _wait(page, "return document.querySelector('#curves-1 .hoverlayer').textContent.includes('%')")
+    wait(page, "return document.querySelector('#curves-1 .hoverlayer').textContent.includes('%')")
     toggle = plot.find_element("css selector", ".legendtoggle")
     ActionChains(page).move_to_element(toggle).click().perform()
-    _wait(
+    wait(
         page,
         "return document.getElementById('curves-1').data.some((t) => t.visible === 'legendonly')",
     )
@@ -256,21 +201,19 @@ def test_dark_and_light_change_paper_and_figures(page):
         "document.querySelector('#curves-1 .xtick text').style.fill]"
     )
     light = page.execute_script(read)
-    _show(page, 1200, "dark")
-    _wait(
+    show(page, 1200, "dark")
+    wait(
         page, f"return document.querySelector('#curves-1 .xtick text').style.fill !== '{light[1]}'"
     )
     dark = page.execute_script(read)
     assert light == ["rgb(255, 255, 255)", "rgb(27, 31, 36)"]
     assert dark == ["rgb(20, 23, 27)", "rgb(230, 233, 237)"]
     page.execute_script("dispatchEvent(new Event('beforeprint'))")
-    _wait(
+    wait(
         page, f"return document.querySelector('#curves-1 .xtick text').style.fill === '{light[1]}'"
     )
     page.execute_script("dispatchEvent(new Event('afterprint'))")
-    _wait(
-        page, f"return document.querySelector('#curves-1 .xtick text').style.fill === '{dark[1]}'"
-    )
+    wait(page, f"return document.querySelector('#curves-1 .xtick text').style.fill === '{dark[1]}'")
 
 
 def test_a_folded_figure_is_drawn_when_it_is_opened(page):
@@ -278,14 +221,14 @@ def test_a_folded_figure_is_drawn_when_it_is_opened(page):
     drawn = "return document.querySelectorAll('#logit-margins .plot .main-svg').length"
     before = page.execute_script(drawn)
     page.find_element("css selector", "#logit-margins > details > summary").click()
-    _wait(page, f"{drawn} > {before}")
+    wait(page, f"{drawn} > {before}")
 
 
 def test_it_fits_a_phone(chromium, file):
     """At 360 pixels the page does not scroll sideways; wide tables scroll; figures shrink."""
-    _show(chromium, 360, "light")
+    show(chromium, 360, "light")
     chromium.get(file.as_uri())
-    _wait(chromium, "return document.querySelectorAll('.plot .main-svg').length > 0")
+    wait(chromium, "return document.querySelectorAll('.plot .main-svg').length > 0")
     widest = chromium.execute_script(
         "return Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)"
     )

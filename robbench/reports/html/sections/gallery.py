@@ -35,13 +35,14 @@ def gallery(material: ReportData) -> Section:
     return Section("gallery", "Smallest perturbations", blocks, also=material.one_seed)
 
 
-def png(image: NDArray[np.floating[Any]]) -> str:
-    """A data URI of an image [1 or 3,H,W] in [0,1] as PNG, at most 128 pixels a side."""
+def png(image: NDArray[np.floating[Any]], largest: int | None = _LARGEST) -> str:
+    """A data URI of an image [1 or 3,H,W] in [0,1] as PNG, at most `largest` pixels a side."""
     from PIL import Image
 
     pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
     picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1))
-    picture.thumbnail((_LARGEST, _LARGEST))
+    if largest is not None:
+        picture.thumbnail((largest, largest))
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

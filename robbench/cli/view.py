@@ -1,0 +1,99 @@
+"""`robbench view`. Torch is imported only where there are pictures or traces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from robbench.cli import options as o
+from robbench.cli.compare import Where
+from robbench.cli.options import option
+from robbench.cli.report import Open, show_page
+from robbench.cli.reporter import Reporter, print_json, print_result, reported
+from robbench.cli.verify import Out
+
+WHAT = "What to show"
+Html = Annotated[
+    Path,
+    option(
+        "-o",
+        "--html",
+        panel=o.PLACE,
+        metavar="FILE",
+        help="Where the page goes; an older one is replaced.",
+    ),
+]
+Limit = Annotated[
+    int | None,
+    option(
+        "-n",
+        "--limit",
+        panel=WHAT,
+        metavar="N",
+        help="Only the first N samples (default: all, up to 100,000 rows of all runs together).",
+    ),
+]
+Trace = Annotated[
+    int,
+    option(
+        "--trace",
+        panel=WHAT,
+        metavar="N",
+        help="For N samples, drawn by --seed, the margin along the steps of an attack.",
+    ),
+]
+Title = Annotated[str, option("--title", panel=o.SHOW, help="Its title.")]
+
+
+@reported
+def view(
+    runs: o.Runs = None,
+    html: Html = Path("view.html"),
+    where: Where = None,
+    limit: Limit = None,
+    trace: Trace = 0,
+    seed: o.Seed = None,
+    title: Title = "Samples",
+    open_: Open = False,
+    out: Out = Path("runs"),
+    device: o.Device = "auto",
+    data_dir: o.DataDir = None,
+    download: o.Download = False,
+    trust_code: o.TrustCode = False,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Write an HTML page to look at samples across runs: filters, pictures, margins.
+
+    Example: robbench view ce at --trace 5
+    """
+    from robbench.tasks.view.run import view as write_view
+
+    reporter = Reporter(quiet=quiet, verbose=verbose)
+    made = write_view(
+        runs or [],
+        out,
+        html,
+        where=where or [],
+        limit=limit,
+        trace=trace,
+        seed=seed or 0,
+        title=title,
+        device=device,
+        data_dir=data_dir,
+        download=download,
+        listener=reporter,
+    )
+    if as_json:
+        print_json("robbench.view/1", **{**made._asdict(), "path": str(made.path)})
+    else:
+        for note in made.notes:
+            reporter.say(note)
+        n, of = len(made.runs), made.n_samples
+        print_result(
+            f"{of} sample{'s' * (of != 1)} of {n} run{'s' * (n != 1)}: {made.path} "
+            f"({made.size / 1e6:.1f} MB)"
+        )
+    if open_:
+        show_page(made.path, reporter)
