@@ -44,8 +44,8 @@ def test_tables_show_their_features_if_they_are_few(cli, tmp_path, features, sho
         (tmp_path / f"t-{split}.csv").write_text("\n".join(lines) + "\n")
     data = f"csv:{tmp_path}/t-{{split}}.csv,label=y"
     out = tmp_path / "S"
-    train = f"train --data '{data}' --model mlp:width=4,depth=1 --threat linf:0.1 --epochs 1 --name t --quiet"
-    assert cli(train, "--out", out).code == 0
+    train = f"train --data '{data}' --model mlp:width=4,depth=1 --threat linf:0.1 --epochs 1"
+    assert cli(train, "--name", "t", "--quiet", "--out", out).code == 0
     line = "attack t --attack fgsm --threat linf:0.5 --store-points --quiet --out"
     assert cli(line, out).code == 0
     runs = [(path, read_run(path, COLUMNS)) for path in Store(out).find([])]
