@@ -13,7 +13,7 @@ from robbench.core.files import require_output, sha256
 from robbench.core.spec import finite
 from robbench.store.bundle import is_member, write_bundle
 from robbench.store.locations import sibling_table
-from robbench.store.run import Run, attacked_model, read_run
+from robbench.store.run import attacked_model, read_run
 from robbench.store.store import Store
 from robbench.tasks.measure.rows import require_same
 from robbench.tasks.model_folder import find_folder, weights_name
@@ -69,7 +69,7 @@ def bundle(
             if table.is_file()
         }
         home = store if model else folder_of(path, run, store)
-        weights = _model(run, model, home) if with_model else {}
+        weights = model_files(info, model, home) if with_model else {}
         if weights:
             subject = rebuild(
                 path,
@@ -84,7 +84,7 @@ def bundle(
             require_same(info, ids, of_run(subject, info, ids))
         _add(members, {**parts, **weights})
         facts.append({**facts_of(info), "packed": sorted(weights)})
-        needs += _needs(info, packed=bool(weights), points=tables["points"].is_file())
+        needs += needs_of(info, packed=bool(weights), points=tables["points"].is_file())
     needs = list(dict.fromkeys(needs))
     about = {"robbench": robbench.__version__, "runs": facts, "needs": needs}
     write_bundle(file, members, about)
@@ -96,9 +96,12 @@ def facts_of(info: Mapping[str, Any]) -> dict[str, Any]:
     return {name: finite(info[name]) for name in _FACTS}
 
 
-def _model(run: Run, model: str | None, store: Store) -> dict[str, Path]:
-    """The files of the model of a run, by their names in the bundle; none of no saved folder."""
-    source = attacked_model(run.info)
+def model_files(info: Mapping[str, Any], model: str | None, store: Store) -> dict[str, Path]:
+    """The files of a run's model by their names in the bundle; none of no saved folder.
+
+    info: the row of the run; model: where its model is, if it was moved.
+    """
+    source = attacked_model(info)
     folder, which = find_folder(model or source, store)
     if folder is None:
         return {}
@@ -125,7 +128,8 @@ def _add(members: dict[str, Path], parts: Mapping[str, Path]) -> None:
         members[name] = path
 
 
-def _needs(info: Mapping[str, Any], *, packed: bool, points: bool) -> list[str]:
+def needs_of(info: Mapping[str, Any], *, packed: bool, points: bool) -> list[str]:
+    """What it takes to verify a run besides its bundle; `verify` compares these words."""
     subset = f", {info['subset']}" if info["subset"] else ""
     needs = [f"data {info['data']} {info['split']}{subset} (samples {info['data_hash']})"]
     if not packed:

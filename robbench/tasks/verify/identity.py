@@ -12,7 +12,7 @@ from robbench.store.run import Run
 from robbench.tasks.attack.rows import class_names
 from robbench.tasks.bundle import facts_of
 from robbench.tasks.subject import Subject
-from robbench.tasks.verify.claims import Claim, of_facts, of_hash
+from robbench.tasks.verify.claims import Claim, Verdict, of_facts, of_hash
 from robbench.tasks.verify.points import Evidence
 
 
@@ -66,10 +66,22 @@ def of_description(
     return of_facts(info["run_id"], "description", said, found, "the row says")
 
 
-def of_manifest(info: Mapping[str, Any], said: Mapping[str, Any]) -> Claim:
-    """Whether what the manifest of a bundle says of a run is what its row says."""
-    stated = {name: fact for name, fact in said.items() if name != "packed"}  # of its own files
-    return of_facts(info["run_id"], "manifest", stated, facts_of(info), "the manifest says")
+def of_manifest(info: Mapping[str, Any], said: Mapping[str, Any], packed: Sequence[str]) -> Claim:
+    """Whether what the manifest of a bundle says of a run is what its row and its files say.
+
+    packed: the names of the files of its model that the bundle has.
+    """
+    found = {**facts_of(info), "packed": list(packed)}
+    return of_facts(info["run_id"], "manifest", said, found, "the manifest says")
+
+
+def of_needs(said: Any, found: Sequence[str]) -> Claim:
+    """Whether the manifest says what else it takes to verify the bundle."""
+    known = said if isinstance(said, list) else []
+    why = [f"it takes {need}" for need in found if need not in known]
+    why += [f"it does not take {str(need)[:200]}" for need in known if need not in found]
+    verdict: Verdict = "confirmed" if said == [*found] else "refuted"
+    return Claim(None, "needs", f"{len(known)}", f"{len(found)}", verdict, "; ".join(why))
 
 
 def of_targets(run: Run, ids: Sequence[int], seen: Evidence) -> list[Claim]:

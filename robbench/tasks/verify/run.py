@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,9 +17,12 @@ from robbench.core.files import sha256
 from robbench.data.targets import aim
 from robbench.store.bundle import is_bundle, unpack
 from robbench.store.find import STOPPED_EARLY
+from robbench.store.index import require_rows
 from robbench.store.locations import sibling_table
-from robbench.store.run import Run, read_points, read_run
+from robbench.store.row import run_row
+from robbench.store.run import Run, attacked_model, read_points, read_run
 from robbench.store.store import Store
+from robbench.tasks.bundle import model_files, needs_of
 from robbench.tasks.listener import Listener
 from robbench.tasks.rebuild import folder_of, rebuild
 from robbench.tasks.subject import Subject, of_run
@@ -28,6 +32,7 @@ from robbench.tasks.verify.identity import (
     of_description,
     of_identity,
     of_manifest,
+    of_needs,
     of_targets,
 )
 from robbench.tasks.verify.points import Evidence, look_again
@@ -59,12 +64,13 @@ class Verifier:
     data_dir: Path | None = None
     download: bool = False
     listener: Listener = dataclasses.field(default_factory=Listener)
+    _last: dict[tuple[Any, ...], Subject] = dataclasses.field(default_factory=dict, init=False)
 
     def verify(self, name: str) -> list[Verified]:
         """A bundle, or the runs that a name means. Raises as `unpack` and `Store.find_local`."""
         if is_bundle(name):
             return self._bundle(Path(name))
-        return [self._run(path) for path in self.out.find_local([name])]
+        return self._runs(self.out.find_local([name]))
 
     def _bundle(self, path: Path) -> list[Verified]:
         with tempfile.TemporaryDirectory(prefix="robbench-") as folder:
@@ -80,8 +86,19 @@ class Verifier:
             runs = sorted((Path(folder) / "results" / "runs").glob("*.parquet"))
             if not ids or sorted(file.stem for file in runs) != ids:
                 raise UserError(f"{path}: its manifest does not name the runs that are in it")
-            said = {run["run_id"]: run for run in manifest["runs"]}
-            return found + [_with_manifest(said, self._run(file)) for file in runs]
+            facts, needs = _of_manifest(manifest, Path(folder))
+            files.append(needs)
+            return found + [
+                one._replace(claims=[fact, *one.claims])
+                for fact, one in zip(facts, self._runs(runs), strict=True)
+            ]
+
+    def _runs(self, paths: Sequence[Path]) -> list[Verified]:
+        """The runs in their order; those of one model are read together, and it only once."""
+        rows = require_rows(paths, ("model", "model_source"))
+        models = {path: attacked_model(row) for path, row in zip(paths, rows, strict=True)}
+        found = {path: self._run(path) for path in sorted(paths, key=models.__getitem__)}
+        return [found[path] for path in paths]
 
     def _run(self, path: Path) -> Verified:
         run = read_run(path)
@@ -122,16 +139,23 @@ class Verifier:
         return Verified(title, info, [*claims, *of_numbers(run, threat, ids, seen, why)])
 
     def _subject(self, path: Path, run: Run, threat: ThreatModel) -> Subject:
-        subject = rebuild(
-            path,
-            run,
-            self.out if self.model else folder_of(path, run, self.out),
-            device=self.device,
-            model=self.model,
-            data=self.data,
-            data_dir=self.data_dir,
-            download=self.download,
-        )
+        home = self.out if self.model else folder_of(path, run, self.out)
+        info = run.info
+        limit = json.loads(info["config"]).get("limit")
+        key = home.root, attacked_model(info), info["data"], info["split"], str(limit), info["seed"]
+        if key not in self._last:
+            self._last.clear()  # only one model at a time takes memory
+            self._last[key] = rebuild(
+                path,
+                run,
+                home,
+                device=self.device,
+                model=self.model,
+                data=self.data,
+                data_dir=self.data_dir,
+                download=self.download,
+            )
+        subject = self._last[key]
         if threat.target is not None:
             found = aim(subject.split, threat.target, run.info["seed"])
             subject = subject._replace(split=found.split)
@@ -177,10 +201,20 @@ def verify(
     return found, exit_code([claim for one in found for claim in one.claims])
 
 
-def _with_manifest(said: Mapping[str, Mapping[str, Any]], one: Verified) -> Verified:
-    """A run of a bundle, with whether the manifest says of it what its row says."""
-    info = one.info or {}
-    return one._replace(claims=[of_manifest(info, said[info["run_id"]]), *one.claims])
+def _of_manifest(manifest: Mapping[str, Any], folder: Path) -> tuple[list[Claim], Claim]:
+    """Whether the manifest of an unpacked bundle says what is in it.
+
+    Of each run, in the order of their files, and of what else it takes to verify them.
+    """
+    store, facts, needs = Store(folder), dict[str, Claim](), list[str]()
+    for said in manifest["runs"]:
+        path = store.run_path(said["run_id"])
+        info, points = run_row(path), sibling_table(path, "points").is_file()
+        packed = sorted(manifest["members"].keys() & model_files(info, None, store).keys())
+        facts[path.name] = of_manifest(info, said, packed)
+        needs += needs_of(info, packed=bool(packed), points=points)
+    in_order = [facts[name] for name in sorted(facts)]
+    return in_order, of_needs(manifest.get("needs"), list(dict.fromkeys(needs)))
 
 
 def plain_rows(one: Verified) -> list[dict[str, Any]]:

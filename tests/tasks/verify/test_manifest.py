@@ -3,6 +3,7 @@
 import pytest
 
 from robbench.core.errors import UserError
+from robbench.tasks.bundle import bundle
 from robbench.tasks.verify.run import verify
 
 
@@ -44,13 +45,13 @@ def test_a_manifest_that_says_what_is_not_so_is_refuted(packed, repack, tmp_path
     """All hashes are right; what differs from the run's row is named, and no other fact."""
     truth, code = _manifest_claim(packed, tmp_path)
     assert (truth.verdict, truth.why, code) == ("confirmed", "", 0)
-    assert truth.published == truth.confirmed == "27 facts"
+    assert truth.published == truth.confirmed == "28 facts"
     repack(packed, lambda manifest, parts: manifest["runs"][0].update(LIES))
     claim, code = _manifest_claim(packed, tmp_path)
     assert (claim.verdict, claim.published, claim.confirmed) == (
         "refuted",
-        "28 facts",
-        "17 facts",
+        "29 facts",
+        "18 facts",
     )
     assert code == 1
     assert {part.split(" is ")[0] for part in claim.why.split("; ")} == {*LIES}
@@ -63,3 +64,37 @@ def test_a_fact_that_the_manifest_leaves_out_is_refuted(packed, repack, tmp_path
     claim, code = _manifest_claim(packed, tmp_path)
     assert (claim.verdict, code) == ("refuted", 1)
     assert claim.why == 'split is "test", the manifest says null'
+
+
+@pytest.mark.parametrize(
+    ("change", "claim", "said"),
+    [
+        (
+            lambda manifest: manifest["runs"][0].update(packed=[]),
+            "manifest",
+            'packed is ["models/at/config.json", "models/at/model.safetensors"], the manifest says',
+        ),
+        (lambda manifest: manifest["needs"].append("luck"), "needs", "it does not take luck"),
+        (lambda manifest: manifest.pop("needs"), "needs", "it takes data digits test"),
+        (lambda manifest: manifest.update(needs=3), "needs", "it takes data digits test"),
+    ],
+)
+def test_what_it_says_of_itself_is_compared(packed, repack, tmp_path, change, claim, said):
+    """Which files of the model are in it, and what else it takes."""
+    _, code = _manifest_claim(packed, tmp_path)
+    assert code == 0
+    repack(packed, lambda manifest, parts: change(manifest))
+    found, code = verify([str(packed)], out=tmp_path)
+    odd = [c for one in found for c in one.claims if c.verdict != "confirmed"]
+    assert ([c.claim for c in odd], code) == ([claim], 1)
+    assert said in odd[0].why
+
+
+def test_a_bundle_without_its_model_says_so(attacked_at, tmp_path):
+    """Then the model of that hash is needed."""
+    file = tmp_path / "b.zip"
+    needs = bundle(["at"], file, with_model=False, out=attacked_at).needs
+    assert any(need.startswith("model at (hash ") for need in needs)
+    found, _ = verify([str(file)], out=attacked_at)
+    claims = {c.claim: c.verdict for one in found for c in one.claims}
+    assert (claims["manifest"], claims["needs"]) == ("confirmed", "confirmed")

@@ -12,6 +12,7 @@ import pytest
 from robbench.core.errors import UserError
 from robbench.core.files import sha256
 from robbench.tasks.bundle import bundle
+from robbench.tasks.model_folder import read_model
 from robbench.tasks.verify.run import plain_rows, verify
 
 
@@ -242,3 +243,21 @@ def test_claims_as_plain_values(attacked_at):
     ids = [f"{c:016x}" for claim in one.claims for c in claim.samples]
     assert robust["samples"] == ids != []
     json.dumps(list(rows.values()))
+
+
+def test_a_model_is_loaded_once(attacked_at, cli, how, tmp_path, monkeypatch):
+    """However its runs lie in time; the results are in the order of the runs."""
+    out = shutil.copytree(attacked_at, tmp_path / "S")
+    for words in ("attack at --attack fgsm", "attack ce --attack fgsm"):
+        assert cli(f"{words} {how.replace('--attack pgd:steps=3', '')}", out).code == 0
+    loaded = []
+
+    def loading(folder, which, device):
+        loaded.append(folder.name)
+        return read_model(folder, which, device)
+
+    monkeypatch.setattr("robbench.tasks.subject.read_model", loading)
+    found, _ = verify([str(out)], out=tmp_path)
+    assert sorted(loaded) == ["at", "ce"]
+    assert [one.info["model"] for one in found] == ["at", "ce", "at", "ce"]
+    assert {c.verdict for one in found for c in one.claims if c.claim == "model"} == {"confirmed"}
