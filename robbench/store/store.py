@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from robbench.core.errors import UserError
 from robbench.core.files import check_writable
+from robbench.core.model_config import Listed, read_config
 from robbench.store.address.copies import bring, bring_runs, mirror_of
 from robbench.store.find import Finder, parquet_files
 from robbench.store.from_rows import samples_table, to_table
@@ -238,10 +239,25 @@ class Store:
 
     def _what_to_do_first(self) -> str:
         models = sorted(path.name for path in self.models.glob("*") if path.is_dir())
+        unfinished = [name for name in models if not self._may_be_attacked(name)]
+        if models and models == unfinished:
+            return (
+                f"no results in {self.root}, and {', '.join(models)} not finished: give the train "
+                f"command again, which {self.command('runs')} shows"
+            )
+        models = [name for name in models if name not in unfinished]
         if models:
             return f"no results in {self.root}: run first {self.command('attack', *models)}"
         train = self.command("train", "--data", "digits", "--name", "ce")
         return f"no results in {self.root}: run first {train}, then {self.command('attack', 'ce')}"
+
+    def _may_be_attacked(self, model: str) -> bool:
+        """Whether a training has ended; True where only the attack can say what is wrong."""
+        try:
+            config = read_config(self.models / model / "config.json", Listed)
+        except UserError:
+            return True
+        return bool(config["status"] == "done")
 
     def _file(self, kind: str, run_id: str) -> Path:
         return self.root / "results" / kind / f"{run_id}.parquet"

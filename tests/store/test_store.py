@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from datetime import datetime
@@ -184,3 +185,19 @@ def test_times_sort_runs_not_names(tmp_path: Path, stored: Stored) -> None:
     stored("ffff", started_at=datetime(2020, 1, 1))
     stored("0000", started_at=datetime(2021, 1, 1))
     assert [path.stem for path in Store(tmp_path).find()] == ["ffff", "0000"]
+
+
+def test_models_that_are_not_finished_are_not_to_be_attacked(tmp_path):
+    """Those that are come first; where none is, its training is to be finished."""
+    store = Store(tmp_path)
+    for name, status in (("half", "running"), ("whole", "done")):
+        (store.models / name).mkdir(parents=True)
+        (store.models / name / "config.json").write_text(
+            json.dumps({"schema": "robbench.model/1", "status": status})
+        )
+    with pytest.raises(UserError, match=r"run first robbench attack whole --out"):
+        store.find()
+    (store.models / "whole" / "config.json").unlink()
+    (store.models / "whole").rmdir()
+    with pytest.raises(UserError, match=r"half not finished: give the train command again"):
+        store.find()
