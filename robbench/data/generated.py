@@ -108,7 +108,12 @@ def fitting(generated: Split, data: Split, validation: Split) -> Split:
     same = generated.classes == data.classes
     numbers = all(name.isdecimal() for name in generated.classes)
     named = any(not name.isdecimal() for name in data.classes)
-    if not same and not (numbers and named and len(generated.classes) == len(data.classes)):
+    n = len(generated.classes)
+    whole = numbers and named and n == len(data.classes)
+    # Labels without names count up to the largest one, which need not be the last class.
+    first = n < len(data.classes) and generated.classes == tuple(map(str, range(n)))
+    fits = first and (named or generated.classes == data.classes[:n])
+    if not same and not whole and not fits:
         what = class_difference(generated.classes, data.classes, (about, data.name))
         raise UserError(f"{what}; name the same classes of both, as in SPEC[A,B]")
     shape, own = tuple(generated.images.shape[1:]), tuple(data.images.shape[1:])

@@ -178,3 +178,12 @@ def test_numbers_that_are_names_are_compared_as_names() -> None:
     """Of digits[3,8] a class 0 is neither."""
     with pytest.raises(UserError, match=r"name the same classes of both, as in SPEC\[A,B\]$"):
         fitting(_split(40, 100, ("0", "1")), _split(30, classes=("3", "8")), _split(0))
+
+
+@pytest.mark.parametrize("names", [NAMES, ("0", "1", "2")])
+def test_labels_without_the_last_class_fit(names: tuple[str, ...]) -> None:
+    """Without names they count up to the largest one, and mean the classes in their order."""
+    made = fitting(_split(40, 100, ("0", "1")), _split(30, classes=names), _split(0))
+    assert made.classes == names
+    assert made.labels.tolist() == [number % 2 for number in range(100, 140)]
+    assert "taken for the classes of from0 in their order" in made.notes[-1]

@@ -61,6 +61,8 @@ def _attack(text: str, norm: str, loss: Loss) -> AnyRowAttack:
     require_whole(attack, text)
     if loss.nearest and not isinstance(attack, FAB):
         raise refused("this loss goes to the nearest boundary; use fab, as in fab:iterations=20")
+    if loss.nearest and isinstance(attack, FAB) and attack.targeted:
+        raise refused("the boundary of this loss is that of all classes; use fab without targets")
     if attack.goal != "fixed-eps" and not loss.nearest:
         raise refused(
             "it looks for the smallest perturbation, not inside a budget; use pgd or apgd"

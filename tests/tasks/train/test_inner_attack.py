@@ -49,6 +49,7 @@ def test_n_fgsm_is_for_losses_that_climb_cross_entropy(cli, tmp_path, loss):
         ("dyart", "pgd:steps=2", "goes to the nearest boundary; use fab"),
         ("dyart", "ddn", "goes to the nearest boundary; use fab"),
         ("dyart", "fab:restarts=2", "leave out restarts"),
+        ("dyart", "fab-t", "use fab without targets"),
         ("dyart", "none", "needs an inner attack"),
         ("cross-entropy", "fab", "it looks for the smallest perturbation"),
     ],
