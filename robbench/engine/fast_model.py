@@ -50,15 +50,15 @@ def fast_model(
                 raise UserError(
                     f"the model cannot run in {name} ({first}); use --precision fp32"
                 ) from None
+    dtype = torch.float64 if precision == "fp64" else torch.float32
     if compiled:
-        fast = Compiled(fast, tile)
+        fast = Compiled(fast, tile, dtype)
     for part in fast.modules() if eager and fast is not model else ():
         if isinstance(part, InLayout) and part.layout == torch.channels_last:
             pack(part)
     if fast is not model:
         for weight in fast.parameters():
             weight.requires_grad_(False)
-    dtype = torch.float64 if precision == "fp64" else torch.float32
     return FastModel(fast, recheck=precision == "bf16", dtype=dtype)
 
 
@@ -206,15 +206,19 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 class Compiled(nn.Module):
-    """A compiled model that sees one batch shape only: tiles are padded to `tile` rows."""
+    """A compiled model that sees one batch shape and type: tiles are padded to `tile` rows.
 
-    def __init__(self, model: nn.Module, tile: int) -> None:
+    The type is that of the points; clean inputs would be compiled a second time.
+    """
+
+    def __init__(self, model: nn.Module, tile: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         from torch._functorch import config  # not loaded with torch
 
         config.donated_buffer = False  # a Jacobian goes back through one forward several times
         on_gpu = any(weight.is_cuda for weight in model.parameters())
         self.tile = tile
+        self.dtype = dtype
         self.compiled = torch.compile(
             model, dynamic=False, mode="reduce-overhead" if on_gpu else None
         )
@@ -225,5 +229,5 @@ class Compiled(nn.Module):
             if len(x) < self.tile
             else x
         )
-        logits: Tensor = self.compiled(padded)
+        logits: Tensor = self.compiled(padded.to(self.dtype))
         return logits[: len(x)].clone()  # a CUDA graph writes its next answer over this one

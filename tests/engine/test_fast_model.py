@@ -511,3 +511,26 @@ def test_a_compiled_stand_in(
     assert sum(v.adversarial for v in fast.verdicts) > 0
     for a, b in zip(plain.verdicts, fast.verdicts, strict=True):
         assert math.isclose(a.adv_margin, b.adv_margin, abs_tol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
+def test_a_compiled_model_sees_one_type_and_shape(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each other one would be compiled again, which takes half a minute."""
+    seen = set()
+
+    def compiled(model: nn.Module, **_: Any) -> Callable[[Tensor], Tensor]:
+        def call(x: Tensor) -> Tensor:
+            seen.add((x.dtype, tuple(x.shape)))
+            return model(x)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), torch.rand(8, 1, 8, 8)
+    fast = fast_model(model, x, precision=precision, compiled=True, tile=8)
+    for rows in (x, x[:3], x.double()[:5].float(), x.to(fast.dtype)):
+        expected = model.double()(rows.double()) if precision == "fp64" else model.float()(rows)
+        assert torch.allclose(fast.model(rows), expected, atol=1e-6 if precision != "bf16" else 0.1)
+    assert seen == {(fast.dtype, (8, 1, 8, 8))}
