@@ -43,12 +43,12 @@ def _origin(sweep: str, rows: pd.DataFrame) -> str:
         for name in ("model", "limit", "inner", "epochs", "eps_warmup")
         if recipe.get(name)
     )
-    commits = ", ".join(sorted({str(sha)[:7] for sha in rows.git_sha}))
+    commits = ", ".join(sorted({sha[:7] for sha in rows.git_sha.dropna()}))
     return (
         f"`benchmarks/papers/{sweep}.toml`: {trained}; "
         f"{rows.n_samples.iloc[0]} samples, {least if least == most else f'{least} to {most}'} "
-        f"seeds, {rows.device_name.iloc[0]}, torch {rows.torch_version.iloc[0]}, "
-        f"commit {commits}.\n"
+        f"seeds, {rows.device_name.iloc[0]}, torch {rows.torch_version.iloc[0]}"
+        f"{f', commit {commits}' if commits else ''}.\n"
     )
 
 

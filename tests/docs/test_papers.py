@@ -9,6 +9,7 @@ import pytest
 
 from .generated import papers  # noqa: F401 - its folder is on the path then
 
+import page  # isort: skip
 import record as recording  # isort: skip
 from claims import Claim, judge, mean_text, values  # isort: skip
 
@@ -114,3 +115,13 @@ def test_a_sweep_is_recorded_with_the_runs_that_it_shares_with_another(cli, tmp_
     assert list(pd.read_parquet(recording.record("one", out)).loss) == ["mart"]
     with pytest.raises(SystemExit, match=r"no sweep other in .*--out"):
         recording.record("other", out)
+
+
+@pytest.mark.parametrize(
+    ("shas", "end"), [([None, None], "torch 2.15.\n"), ([None, "c0ffee12"], ", commit c0ffee1.\n")]
+)
+def test_a_commit_that_is_not_known_is_left_out(shas, end):
+    """Outside of a checkout there is none."""
+    facts = {"recipe": "{}", "loss": "a", "n_samples": 5, "device_name": "cpu"}
+    rows = pd.DataFrame([{**facts, "torch_version": "2.15", "train_seed": n} for n in range(2)])
+    assert page._origin("x", rows.assign(git_sha=shas)).endswith(end)
