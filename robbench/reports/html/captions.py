@@ -83,6 +83,11 @@ NO_COMMAND = (
     "How {models} was trained is not recorded as a command; config.json beside its "
     "weights has the settings."
 )
+CERTIFIED = (
+    "Certified: share of samples with a proof that no perturbation inside the threat model changes "
+    "the prediction. The true robust accuracy lies between it and the robust accuracy, which only "
+    "says that no attack has broken the others yet."
+)
 WILSON = "Bands are the 95 % Wilson interval of each point by itself."
 SPREAD = "Lines are means over training seeds, bands one standard deviation to each side."
 ONE_SEED = "Of each recipe the first seed: {models}."

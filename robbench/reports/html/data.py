@@ -68,7 +68,8 @@ class ReportData:
 
     trainings: by model name; classes: the names of the classes by model name; measures and checks:
     rows of these tables by run id; examples and the reasons why there are none, one line each;
-    digests: SHA-256 by the path of each table file, relative to the output folder; over_seeds:
+    digests: SHA-256 by the path of each table file, relative to the output folder; certified: the
+    share of samples with a certificate by run id, as `analysis/certified.py` has it; over_seeds:
     whether a row is a recipe's mean over training seeds.
     """
 
@@ -80,6 +81,7 @@ class ReportData:
     examples: Sequence[Example] = ()
     no_examples: Sequence[str] = ()
     digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    certified: Mapping[str, float] = dataclasses.field(default_factory=dict)
     command: str = ""
     over_seeds: bool = False
 

@@ -11,6 +11,7 @@ from robbench.analysis.series import model_names, name_of
 from robbench.core.limits import Limits
 from robbench.reports import audit, texts
 from robbench.reports.footnotes import footnotes
+from robbench.reports.html.captions import CERTIFIED
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.page import Cell, Head, Notes, Section, Table, number, percent
 
@@ -33,6 +34,8 @@ _TARGETED = (
     Head("target reached", "targeted success: share of samples that did reach it"),
     *_BUDGET[3:],
 )
+_PROVEN = Head("certified", "share of samples with a certificate: a lower bound")
+_FIRST = "to the first"
 _COST = Head("F+B", "forwards and backwards per sample")
 
 
@@ -64,7 +67,8 @@ def comparison(material: ReportData) -> Section:
     ]
     remarks += [(_title(row), shown) for row in rows if (shown := audit.shown(row))]
     feet = [note.replace("* best", "Bold: best") for note in footnotes(rows)]
-    notes = [*_gathered(remarks), *feet]
+    proven = any(row["certified_accuracy"] is not None for row in rows)
+    notes = [*_gathered(remarks), *feet, *([CERTIFIED] if proven else [])]
     return Section("comparison", "Comparison", [*blocks, Notes(notes)])
 
 
@@ -72,6 +76,8 @@ def _rows(material: ReportData) -> list[dict[str, Any]]:
     """The rows of `compare`, or over seeds, with the names the page has for the models."""
     runs, names = material.runs, model_names(material.runs)
     rows = compare(runs)
+    for row in rows:
+        row["certified_accuracy"] = material.certified.get(row["run_id"])
     if material.over_seeds:
         return over_training_seeds(runs, rows)
     return [{**row, "model": name_of(run, names)} for run, row in zip(runs, rows, strict=True)]
@@ -79,9 +85,11 @@ def _rows(material: ReportData) -> list[dict[str, Any]]:
 
 def _budget_heads(rows: Sequence[Row]) -> list[Head]:
     test = "paired t test over seeds" if rows[0]["n_seeds"] else "exact McNemar test"
-    first = Head("to the first", f"robust accuracy in points; {test}", small="points, p")
+    first = Head(_FIRST, f"robust accuracy in points; {test}", small="points, p")
     targeted = all(row["target"] is not None for row in rows)
-    return [*(_TARGETED if targeted else _BUDGET), *([first] if len(rows) > 1 else []), _COST]
+    robust, *others = _TARGETED if targeted else _BUDGET
+    proven = [_PROVEN] if any(row["certified_accuracy"] is not None for row in rows) else []
+    return [robust, *proven, *others, *([first] if len(rows) > 1 else []), _COST]
 
 
 def _table(rows: Sequence[Row], heads: Sequence[Head], cells: Any) -> Table:
@@ -99,7 +107,7 @@ def _table(rows: Sequence[Row], heads: Sequence[Head], cells: Any) -> Table:
     return Table(
         "; ".join([*common, f"{size} samples each"]),
         [_MODEL, *heads],
-        [[_name(row, losses), *cells(row, len(heads))] for row in rows],
+        [[_name(row, losses), *cells(row, heads)] for row in rows],
         titles=[_group(row, differ) for row in rows],
         sortable=True,
         mark="comparison",
@@ -121,7 +129,7 @@ def _name(row: Row, losses: set[str | None]) -> Cell:
     return Cell(row["model"], small=", ".join(filter(None, small)))
 
 
-def _budget_cells(row: Row, n_heads: int) -> list[Cell]:
+def _budget_cells(row: Row, heads: Sequence[Head]) -> list[Cell]:
     robust = Cell(
         texts.percent(row["robust_accuracy"]),
         row["robust_accuracy"],
@@ -129,16 +137,18 @@ def _budget_cells(row: Row, n_heads: int) -> list[Cell]:
         small=", ".join([texts.interval(row), *_spread(row), *_at_least(row)]),
         spoken=f"{texts.percent(row['robust_accuracy'])}, best" if row["best"] else "",
     )
-    cells = [
+    proven = [percent(row["certified_accuracy"])] if _PROVEN in heads else []
+    first = [_difference(row)] if any(head.text == _FIRST for head in heads) else []
+    return [
         robust,
+        *proven,
         percent(row["clean_accuracy"]),
         percent(row["adversarial_ratio"]),
         number(row["clean_margin_p50"]),
         number(row["adv_margin_p50"]),
-        _difference(row),
+        *first,
         _queries(row),
     ]
-    return cells if n_heads == len(cells) else [*cells[:5], cells[6]]
 
 
 def _spread(row: Row) -> list[str]:
@@ -164,7 +174,7 @@ def _queries(row: Row) -> Cell:
     return Cell(texts.queries(row), (row["n_forward"] + row["n_backward"]) / row["n_samples"])
 
 
-def _endless_cells(row: Row, _: int) -> list[Cell]:
+def _endless_cells(row: Row, _: Sequence[Head]) -> list[Cell]:
     return [
         number(row["distance_p50"]),
         percent(row["clean_accuracy"]),

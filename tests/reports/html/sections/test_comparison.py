@@ -113,3 +113,25 @@ def test_the_bound_of_an_audit_is_below_robust_accuracy(add_run, handmade_rows):
     assert f"ce linf:0.1: audit: autoattack on all {known} survivors broke 0" in notes
     assert "Not audited: at; autoattack may break more than autoattack-fast" in notes
     assert f"audited differently: no audit here, autoattack on {known} there" in notes
+
+
+def test_certificates_are_a_column_and_a_sentence(add_run):
+    """A dash for a run without; neither where no run has one."""
+    runs = [add_run(f"{i:012x}", model=f"m{i}", model_hash=f"m{i}")[1] for i in range(2)]
+    for material, shown in (
+        (ReportData(runs), False),
+        (ReportData(runs, certified={runs[0].info["run_id"]: 0.125}), True),
+        (ReportData(runs[:1], certified={runs[0].info["run_id"]: 0.125}), True),
+    ):
+        (table,) = _tables(material)
+        heads = [head.text for head in table.heads]
+        assert ("certified" in heads) is shown
+        assert all(len(row) == len(heads) for row in table.rows)
+        notes = [
+            line for b in comparison(material).blocks if isinstance(b, Notes) for line in b.lines
+        ]
+        assert any(line.startswith("Certified: ") for line in notes) is shown
+        if shown:
+            cells = [row[heads.index("certified")].text for row in table.rows]
+            assert cells == ["12.5%", "-"][: len(cells)]
+            assert table.rows[0][heads.index("clean acc.")].key == runs[0].info["clean_accuracy"]
