@@ -19,6 +19,7 @@ from robbench.analysis.checkpoints import join_checkpoints, of_last
 from robbench.analysis.choose import choose, said
 from robbench.analysis.comparable import Difference, differences, same_threat
 from robbench.analysis.compare import COLUMNS, NOTHING_IN_COMMON, compare, on_common_samples
+from robbench.analysis.corrupted import under_corruptions
 from robbench.analysis.seeds import between_seeds, over_training_seeds
 from robbench.analysis.tolerances import Tolerance
 from robbench.core.errors import UserError, nearest
@@ -43,13 +44,15 @@ _COLUMNS = {"samples": ("data_hash",), "limits": ("max_time_s", "max_queries")}
 class Comparison:
     """`rows` as of `analysis/compare.py`; `notes` are for the reader.
 
-    `failed` is what went beyond the tolerances, `answers` are as of `analysis/answer.py`.
+    `failed` is what went beyond the tolerances, `answers` are as of `analysis/answer.py`,
+    `corrupted` as of `analysis/corrupted.py`.
     """
 
     rows: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    corrupted: list[dict[str, Any]] = field(default_factory=list)
 
 
 def compare_runs(
@@ -131,7 +134,8 @@ def compare_read(
         )
     failed = _failures_of_means(rows, fail_on) if over_seeds else _failures(runs, rows, fail_on)
     said = answers(runs, over_seeds=over_seeds, checks=checks)
-    return Comparison(rows, [*older, *notes], failed, said)
+    corrupted = [] if over_seeds else under_corruptions(runs)
+    return Comparison(rows, [*older, *notes], failed, said, corrupted)
 
 
 def _require_kinds(allow: Sequence[str]) -> list[str]:

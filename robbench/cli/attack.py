@@ -225,6 +225,7 @@ def attack(
     Example: robbench attack ce at --attack pgd:steps=10 --attack apgd --threat linf:0.15
     """
     from robbench.analysis.compare import compare
+    from robbench.analysis.corrupted import under_corruptions
     from robbench.core.config import load_config
     from robbench.store.address.copies import shown
     from robbench.store.store import Store
@@ -298,7 +299,8 @@ def attack(
         if found and not as_json:  # before measuring: whatever comes of that, this is known
             from robbench.reports.terminal.compare import comparison_table
 
-            print_rich(comparison_table(compare([one.run for one in found])))
+            runs = [one.run for one in found]
+            print_rich(comparison_table(compare(runs), corrupted=under_corruptions(runs)))
 
     found = run(
         plans,
@@ -313,9 +315,10 @@ def attack(
     measured = [one.measured for one in found if one.measured]
     if as_json:
         more = {"measures": describe_measures(measured)} if settings.measure else {}
-        print_json(
-            "robbench.attack/1", rows=compare([one.run for one in found]) if found else [], **more
-        )
+        made = [one.run for one in found]
+        if corrupted := under_corruptions(made):
+            more["corruptions"] = corrupted
+        print_json("robbench.attack/1", rows=compare(made) if found else [], **more)
     else:
         show_measures(measured)
     if found and not as_json:

@@ -17,7 +17,7 @@ from robbench.core.errors import UserError
 from robbench.core.escaping import one_line
 
 if TYPE_CHECKING:
-    from robbench.analysis.answer import Answer
+    from robbench.analysis.comparison import Comparison
     from robbench.analysis.pivot import Pivot as PivotOf
 
 Row: TypeAlias = Mapping[str, Any]
@@ -165,21 +165,40 @@ def compare(
     with result_of_a_verdict() if limits else contextlib.nullcontext():
         if as_json:
             more = {"failed": found.failed} if limits else {}
+            more |= {"corruptions": found.corrupted} if found.corrupted else {}
             print(formats.to_json(values, **more), file=results())
         elif as_csv:
             print_result(formats.to_csv(values), end="")
         elif as_markdown or as_latex:
-            print_result(document(as_latex, rows, names, wide), end="" if as_latex else "\n")
+            corrupted = [] if wide or names else found.corrupted
+            print_result(
+                document(as_latex, rows, names, wide, corrupted), end="" if as_latex else "\n"
+            )
         else:
-            print_rich(*on_screen(found.answers, rows, names, wide, out))
+            print_rich(*on_screen(found, rows, names, wide, out))
     if found.failed:
         raise failed(found.failed)
 
 
 def document(
-    latex: bool, rows: Sequence[Row], names: Sequence[str] | None, wide: PivotOf | None
+    latex: bool,
+    rows: Sequence[Row],
+    names: Sequence[str] | None,
+    wide: PivotOf | None,
+    corrupted: Sequence[Row] = (),
 ) -> str:
-    """The table as Markdown or LaTeX."""
+    """The table as Markdown or LaTeX.
+
+    corrupted: in Markdown these have tables of their own, in place of their runs.
+    """
+    from robbench.reports.corrupted import (
+        NOTE,
+        by_corruption,
+        groups,
+        summary_columns,
+        title,
+        without,
+    )
     from robbench.reports.formats import markdown_table, to_markdown
     from robbench.reports.latex.table import pivot_to_latex, to_latex
     from robbench.reports.pivot import columns_of, notes_of
@@ -188,11 +207,20 @@ def document(
         if latex:
             return pivot_to_latex(wide)
         return markdown_table(wide.rows, columns_of(wide), notes_of(wide))
-    return (to_latex if latex else to_markdown)(rows, names)
+    if latex:
+        return to_latex(rows, names)
+    others = without(rows, corrupted)
+    parts = [to_markdown(others, names)] if others else []
+    for group in groups(corrupted):
+        parts += [
+            markdown_table(group, summary_columns(group), [title(group[0])]),
+            markdown_table(*by_corruption(group), [NOTE]),
+        ]
+    return "\n".join(parts)
 
 
 def on_screen(
-    answers: Sequence[Answer],
+    found: Comparison,
     rows: Sequence[Row],
     names: Sequence[str] | None,
     wide: PivotOf | None,
@@ -205,10 +233,11 @@ def on_screen(
     from robbench.reports.terminal.compare import comparison_table, width_needed
     from robbench.reports.terminal.pivot import PivotTable
 
-    said = answer_lines(answers, out)
+    said = answer_lines(found.answers, out)
     if wide is not None:
         return Group(*said, PivotTable(wide)), PivotTable(wide).width()
-    return Group(*said, comparison_table(rows, names)), width_needed(rows, names)
+    table = comparison_table(rows, names, found.corrupted)
+    return Group(*said, table), width_needed(rows, names)
 
 
 def failed(failures: list[dict[str, object]]) -> typer.Exit:

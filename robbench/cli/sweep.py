@@ -262,4 +262,4 @@ def _print(swept: Swept, compared: Compared | None, out: Path, *, as_json: bool)
     from robbench.cli.compare import on_screen
 
     for table in tables:
-        print_rich(*on_screen(table.answers, table.rows, None, None, out))
+        print_rich(*on_screen(table, table.rows, None, None, out))

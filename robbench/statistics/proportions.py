@@ -19,12 +19,13 @@ _ROUNDING = 1e-6
 """Relative, above that of a probability that comes from logarithms, for up to 1e8 samples."""
 
 
-def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
+def wilson(k: float, n: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson interval (low, high) in [0,1] of a proportion, k of n, at `level` in (0,1).
 
-    n = 0 gives (0, 1): nothing was seen, so nothing is excluded. Raises ValueError unless 0 <= k <=
-    n and 0 < level < 1. E. B. Wilson, "Probable inference, the law of succession, and statistical
-    inference", JASA 1927.
+    n = 0 gives (0, 1): nothing was seen, so nothing is excluded. k may be the sum of n numbers in
+    [0,1]: they spread no more than those of a proportion, so it covers their mean too. Raises
+    ValueError unless 0 <= k <= n and 0 < level < 1. E. B. Wilson, "Probable inference, the law of
+    succession, and statistical inference", JASA 1927.
     """
     _check_proportion(k, n, level)
     if n == 0:
@@ -144,7 +145,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _check_proportion(k: int, n: int, level: float) -> None:
+def _check_proportion(k: float, n: int, level: float) -> None:
     if not 0 <= k <= n:
         raise ValueError(f"{k} in {n} is not a proportion")
     if not 0 < level < 1:

@@ -15,21 +15,33 @@ from robbench.analysis.compare import WITHOUT_BUDGET
 from robbench.core.limits import Limits
 from robbench.reports import columns, texts
 from robbench.reports.columns import Row
+from robbench.reports.corrupted import without
 from robbench.reports.footnotes import footnotes
+from robbench.reports.terminal.corrupted import corrupted_tables
 from robbench.reports.terminal.fitted import FittedTable, Head, cell
 
 
 def comparison_table(
-    rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None
+    rows: Sequence[Mapping[str, Any]],
+    names: Sequence[str] | None = None,
+    corrupted: Sequence[Row] = (),
 ) -> RenderableType:
     """The rows of `compare`, one table for each data set, split, threat and attack.
 
     `names` are the columns. Rates are percents, differences are in points of robust accuracy.
+    corrupted: as of `under_corruptions`; the runs that these are made of have no other tables,
+    unless columns are named.
     """
     parts: list[RenderableType] = []
-    for facts, group in _tables(rows):
+    corrupted = corrupted if names is None else ()
+    others = without(rows, corrupted)
+    for facts, group in _tables(others):
         parts += _titled_table(facts, group, columns.usual(group) if names is None else names)
-    return Group(*parts, *(Text(note, style="dim") for note in footnotes(rows)))
+    parts += [Text(note, style="dim") for note in footnotes(others)] if others else []
+    if corrupted:
+        parts += [Text()] if others else []
+        parts.append(corrupted_tables(corrupted, rows))
+    return Group(*parts)
 
 
 def _tables(rows: Sequence[Row]) -> list[tuple[tuple[str, ...], list[Row]]]:

@@ -98,7 +98,9 @@ def forecast_all(
 ) -> list[Forecast | None]:
     """What each plan will cost, and several all together, for the listener to show."""
     found = [
-        listener.forecast(plan.title, partial(forecast_attack, plan, store, force=force))
+        None  # many short runs, which a bar each tells enough of
+        if plan.threats[0].corruption
+        else listener.forecast(plan.title, partial(forecast_attack, plan, store, force=force))
         for plan in plans
     ]
     known = [forecast for forecast in found if forecast and forecast.samples]

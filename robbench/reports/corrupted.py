@@ -1,0 +1,97 @@
+"""How models under corruptions are written: columns and notes, for every renderer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from robbench.core.corruptions import PREFIX
+from robbench.reports import texts
+from robbench.reports.columns import Column, Row
+
+NOTE = (
+    "mean: over all of them, each counting alike; its interval is as wide as if a sample were "
+    "right under all or none. worst: the one with the lowest accuracy, chosen from these numbers. "
+    "all: right under every one. Accuracy is on corrupted inputs, whatever the clean ones are. "
+    "Intervals: Wilson, of differences Student's t on paired samples, 95 %. Not the published "
+    "images of CIFAR-10-C or ImageNet-C."
+)
+
+
+def title(row: Row) -> str:
+    """Of the table that a row is in."""
+    return f"{row['data']} {row['split']}, {_count(row)}, {row['n_samples']} samples"
+
+
+def _count(row: Row) -> str:
+    kinds, threats = len(row["corruptions"]), len(row["threats"])
+    if threats % kinds or kinds == 1:
+        return f"{threats} threat models of corruptions"
+    return f"{kinds} corruptions at {threats // kinds} severities each"
+
+
+def summary_columns(rows: Sequence[Row]) -> list[Column]:
+    """Model, clean accuracy, mean, worst, all; the difference where there are several models."""
+    shown = [
+        _column("model", "model", lambda row: str(row["model"]), right=False),
+        _column("clean accuracy", "clean", lambda row: texts.percent(row["clean_accuracy"])),
+        _column("mean (95 %)", "mean\n(95 %)", _rate("mean_accuracy")),
+        _column("all (95 %)", "all\n(95 %)", _rate("all_accuracy")),
+        _column("worst", "worst", _worst, right=False),
+    ]
+    if any(row["difference"] is not None for row in rows):
+        head = "mean to the first (points)"
+        shown.append(_column(head, "mean to the\nfirst (points)", _to_first))
+    return shown
+
+
+def by_corruption(rows: Sequence[Row]) -> tuple[list[Row], list[Column]]:
+    """A row for each corruption with the accuracy of each model, the mean over severities."""
+    found: list[Row] = [
+        {"corruption": name, **{str(i): row["corruptions"][name] for i, row in enumerate(rows)}}
+        for name in rows[0]["corruptions"]
+    ]
+    shown = [_column("corruption", "corruption", lambda row: row["corruption"], right=False)]
+    for i, row in enumerate(rows):
+        shown.append(_column(row["model"], row["model"], _percent(str(i))))
+    return found, shown
+
+
+def groups(rows: Sequence[Row]) -> list[list[Row]]:
+    """The rows of each table: on the same samples under the same threat models."""
+    found: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        key = (row["data"], row["split"], row["n_samples"], *row["threats"])
+        found.setdefault(key, []).append(row)
+    return [*found.values()]
+
+
+def without(rows: Sequence[Row], found: Sequence[Row]) -> list[Row]:
+    """The rows of `compare` whose runs are in none of those found."""
+    inside = {run_id for row in found for run_id in row["run_ids"]}
+    return [row for row in rows if row["run_id"] not in inside]
+
+
+def _column(head: str, narrow: str, text: Callable[[Row], str], *, right: bool = True) -> Column:
+    return Column(head, narrow, text, (), right, lambda row: False)
+
+
+def _rate(name: str) -> Callable[[Row], str]:
+    return lambda row: f"{texts.percent(row[name])} {texts.interval(row, name)}"
+
+
+def _worst(row: Row) -> str:
+    return f"{texts.percent(row['worst_accuracy'])} {row['worst_threat'].removeprefix(PREFIX)}"
+
+
+def _percent(name: str) -> Callable[[Row], str]:
+    return lambda row: texts.percent(row[name])
+
+
+def _to_first(row: Row) -> str:
+    if row["difference"] is None:
+        return texts.NOTHING
+    said = texts.points(row["difference"], signed=True)
+    if row["difference_high"] is None:
+        return said
+    return f"{said} ± {texts.points(row['difference_high'] - row['difference'])}"
