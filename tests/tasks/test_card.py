@@ -84,6 +84,20 @@ def test_a_model_of_another_source_has_no_file(out, cli):
         card([name], form="in-toto", out=out)
 
 
+def test_a_model_read_for_other_data(out, cli):
+    """On some of its classes it is another model of the same file."""
+    words = "--data digits[3,8] --threat linf:0.1 --limit 9 --attack fgsm --quiet --out"
+    assert cli(f"attack at {words}", out).code == 0
+    runs = robbench.load_runs("at", out=out)
+    first, last = (card([run], form="in-toto", out=out) for run in runs["run_id"])
+    assert first.weights == last.weights
+    hashes = [predicate(made)["model"]["hash"] for made in (first, last)]
+    assert hashes == runs["model_hash"].tolist()
+    assert len({*hashes}) == 2
+    with pytest.raises(UserError, match="runs of 2 models"):
+        card(["at"], out=out)
+
+
 def test_several_runs_of_one_model(out, cli):
     """In the order of the names, each with its threat model; --where chooses."""
     words = "--threat linf:0.05,0.1 --limit 20 --attack fgsm --quiet --out"
