@@ -30,7 +30,7 @@ from robbench.reports.card.readme import into_readme
 from robbench.store.find import STOPPED_EARLY
 from robbench.store.locations import Location, sibling_table
 from robbench.store.row import in_threads
-from robbench.store.run import Run, attacked_model, read_run
+from robbench.store.run import Run, attacked_model, from_memory, read_run
 from robbench.store.schema import CHECKS, DISTANCES
 from robbench.store.store import Store
 from robbench.store.tables import read_sibling
@@ -170,7 +170,7 @@ def _weights(
     Raises UserError where the file holds another model.
     """
     for path, run in found:
-        if not isinstance(path, Path):
+        if not isinstance(path, Path) or (model is None and from_memory(run.info)):
             continue
         home = store if model else folder_of(path, run, store)
         folder, which = find_folder(model or attacked_model(run.info), home)

@@ -7,6 +7,7 @@ import json
 import os
 
 import pytest
+import torch
 
 import robbench
 from robbench.core.errors import UserError
@@ -82,6 +83,15 @@ def test_a_model_of_another_source_has_no_file(out, cli):
     assert "SHA-256" not in card([name], form="cyclonedx", out=out).text
     with pytest.raises(UserError, match="about a file"):
         card([name], form="in-toto", out=out)
+
+
+def test_a_model_in_memory_is_no_file(out):
+    """Also where a saved model has the same name."""
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    images, labels = torch.rand(8, 1, 8, 8), torch.zeros(8, dtype=torch.int64)
+    made = robbench.evaluate(net, images, labels, "linf:0.1", "fgsm", name="at", classes=10)
+    made.save(out)
+    assert card([made.info["run_id"]], out=out).weights is None
 
 
 def test_a_model_read_for_other_data(out, cli):

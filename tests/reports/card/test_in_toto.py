@@ -9,6 +9,7 @@ from google.protobuf import json_format
 from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.statement import Statement
 
+from robbench.guide import read_page
 from robbench.reports.card.in_toto import statement
 
 
@@ -58,3 +59,12 @@ def test_the_numbers_are_exact(subject):
     }
     assert found["data"]["samples"] == 40
     assert found["attack"]["seed"] == 0
+
+
+def test_the_guide_has_every_key(subject):
+    """Whoever reads a predicate finds its keys in the manual, and no others."""
+    one = subject()
+    found = statement(one, one.weights)["predicate"]["evaluations"][0]
+    page = read_page("model-cards").text.split("## The predicate\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(found)
