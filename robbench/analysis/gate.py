@@ -43,6 +43,7 @@ NoteName = Literal[
     "trained-since",
     "out-of-time",
     "stopped-early",
+    "fewer-runs",
 ]
 
 
@@ -58,7 +59,9 @@ class GateFinding:
     """What a gate found.
 
     baseline and candidate: their rows of the runs table (of a run not written, what is known).
-    seen of total: samples that were compared, of those the baseline has. notes: warnings.
+    seen of total: samples that were compared, of those the baseline has. notes: warnings. against:
+    the rows of all runs it was held against, oldest first, where there are several; then baseline
+    is the oldest.
     """
 
     checks: Sequence[GateCheck]
@@ -68,6 +71,7 @@ class GateFinding:
     seen: int
     total: int
     notes: Sequence[Note] = ()
+    against: Sequence[Mapping[str, Any]] = ()
 
     @property
     def verdict(self) -> Literal["pass", "regression", "undecided"]:

@@ -188,6 +188,7 @@ def gate(
     candidate: str | None = None,
     baseline: str | None = None,
     branch: str | None = None,
+    against: str | None = None,
     max_drop: float | None = 1.0,
     max_clean_drop: float | None = None,
     max_margin_drop: float | None = None,
@@ -209,7 +210,8 @@ def gate(
 
     It is pass, regression or undecided. model: attacked until that is decided; candidate: a
     finished run instead. baseline: the run to compare with, else the one that was set (for branch,
-    if given). Drops are in points of accuracy (per cent), the margin's in its own units.
+    if given). against: `last:N` instead, each of the last N runs of the candidate's name (or of
+    baseline). Drops are in points of accuracy (per cent), the margin's in its own units.
     undecided: "pass" makes `.exit_code` 0 where the samples do not tell, else it is 4.
     max_time: seconds, or a text such as `2m`.
     Raises UserError for runs that must not be compared.
@@ -232,6 +234,7 @@ def gate(
             model=model,
             baseline=baseline,
             branch=branch,
+            against=against,
             out=Path(out),
             seed=seed,
             batch_size=batch_size,

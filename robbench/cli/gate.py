@@ -53,6 +53,16 @@ Branch = Annotated[
         help="Take the baseline that was set for this branch.",
     ),
 ]
+Against = Annotated[
+    str | None,
+    option(
+        "--against",
+        panel=WHO,
+        metavar="last:N",
+        help="Instead: each of the last N comparable runs of the candidate's name (or of "
+        "--baseline NAME), so that small drops add up; without --candidate of the newest run.",
+    ),
+]
 MaxDrop = Annotated[
     float,
     option(
@@ -143,6 +153,7 @@ def gate(
     candidate: Candidate = None,
     model: Model = None,
     branch: Branch = None,
+    against: Against = None,
     max_drop: MaxDrop = 1.0,
     max_clean_drop: MaxClean = None,
     max_margin_drop: MaxMargin = None,
@@ -192,6 +203,7 @@ def gate(
         model=model,
         baseline=baseline,
         branch=branch,
+        against=against,
         out=out,
         seed=seed,
         batch_size=batch_size,

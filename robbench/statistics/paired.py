@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-_RULED_OUT = 1e-3
+RULED_OUT = 1e-3
 """Chance that the true share of changed pairs is outside those looked at.
 
 Every p value is at least this.
@@ -58,9 +58,9 @@ def drop_interval(lost: int, won: int, n: int, alpha: float = 0.05) -> tuple[flo
     alpha. Raises ValueError as `drop_p_values`, and unless 0.001 < alpha < 0.5.
     """
     _check(lost, won, n)
-    if not _RULED_OUT < alpha < 0.5:
+    if not RULED_OUT < alpha < 0.5:
         raise ValueError(
-            f"an error probability here is above {_RULED_OUT} and below 0.5, not {alpha}"
+            f"an error probability here is above {RULED_OUT} and below 0.5, not {alpha}"
         )
     return _least(lost, won, n, alpha), -_least(won, lost, n, alpha)
 
@@ -83,14 +83,14 @@ def _p_at_most(lost: int, won: int, n: int, drop: float) -> float:
     """The p value of "the true drop is at most `drop`": the largest over the nuisance share."""
     import numpy as np
 
-    low, high = clopper_pearson(lost + won, n, 1 - _RULED_OUT)
+    low, high = clopper_pearson(lost + won, n, 1 - RULED_OUT)
     if -drop > high:  # with no share that is possible can a drop be so low
-        return _RULED_OUT
+        return RULED_OUT
     seen = float(_score(np.array([lost]), np.array([won]), n, drop)[0])
     if lost + won > _MANY:
-        return min(1.0, NormalDist().cdf(-seen) + _RULED_OUT)
+        return min(1.0, NormalDist().cdf(-seen) + RULED_OUT)
     shares = np.linspace(max(low, -drop), high, _SHARES)
-    return min(1.0, float(_tails(seen, n, drop, shares).max()) + _RULED_OUT)
+    return min(1.0, float(_tails(seen, n, drop, shares).max()) + RULED_OUT)
 
 
 def _score(lost: npt.NDArray[np.int64], won: npt.NDArray[np.int64], n: int, drop: float) -> Floats:

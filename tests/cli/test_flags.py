@@ -142,6 +142,7 @@ FLAGS = {
     | {
         "--baseline",
         "--branch",
+        "--against",
         "--candidate",
         "--model",
         "--max-drop",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 import shutil
@@ -284,3 +285,69 @@ def test_the_example_of_the_help_page(cli: Callable, attacked: Path) -> None:
         json.loads(cli("gate --baseline at --candidate ce --json --out", attacked).out)["verdict"]
         == "regression"
     )
+
+
+@pytest.fixture(scope="module")
+def nights(compared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of one model on four days, each of which loses 6 points more."""
+    out = tmp_path_factory.mktemp("nights") / "S"
+    row = pq.read_table(next(iter(Store(compared).find(["base0000"])))).to_pylist()[0]
+    path = compared / "results" / "samples" / "base0000.parquet"
+    kept = pq.read_table(path).to_pylist()
+    for i in range(4):
+        samples = [
+            each | {"run_id": f"night{i}", "robust": k >= 30 * i, "adversarial": k < 30 * i}
+            for k, each in enumerate(kept)
+        ]
+        day = row["started_at"] + datetime.timedelta(days=i)
+        changes = {"run_id": f"night{i}", "model": "nightly", "started_at": day}
+        Store(out).write(row | changes | {"model_hash": f"w{i}"}, samples)
+    return out
+
+
+def test_small_drops_add_up_against_the_last_runs(cli: Callable, nights: Path) -> None:
+    """With 10 points tolerated it passes against the run before, and not against three."""
+    words = "--candidate nightly@latest --max-drop 10 --out"
+    assert cli(f"gate --baseline night2 {words}", nights).code == 0
+    done = cli(f"gate --against last:3 {words}", nights)
+    assert (done.code, done.out.split()[-1]) == (1, "REGRESSION")
+    assert "each of 3 runs of nightly since" in done.out
+    assert "fell by 18.0 points" in " ".join(done.out.split())
+    newest = cli("gate --against last:3 --max-drop 10 --json --out", nights)
+    found = newest.json
+    assert (newest.code, found["candidate"]["run_id"]) == (1, "night3")
+    assert found["against"] == ["night0", "night1", "night2"]
+    decided = [check["decision"] for check in found["checks"]]
+    assert decided == ["regression", "undecided", "pass"]
+
+
+def test_all_that_a_build_reads_of_it(cli: Callable, nights: Path, tmp_path: Path) -> None:
+    """JUnit has a case for each run it was held against, Markdown a row."""
+    files = ("--junit-xml", tmp_path / "x.xml", "--markdown", tmp_path / "x.md")
+    assert cli("gate --against last:2 --max-drop 30 --out", nights, *files).code == 0
+    cases = ET.parse(tmp_path / "x.xml").getroot().findall(".//testcase")
+    assert len({case.get("name") for case in cases}) == 2
+    text = (tmp_path / "x.md").read_text()
+    assert len(re.findall(r"^\| robust accuracy since ", text, re.MULTILINE)) == 2
+    assert "1 more of these checks say the same" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--against last:0", "write last:N"),
+        ("--against last:x", "write last:N"),
+        ("--against last:3 --model ce", "not --model"),
+        ("--against last:3 --branch main", "not --branch"),
+        ("--against last:3 --candidate night1", "there is 1"),
+        ("--against last:3 --candidate nightly", "nightly@latest is the last of them"),
+        ("--against last:3 --max-margin-drop 1", "judged against one run"),
+    ],
+)
+def test_bad_input_against_the_last_runs(
+    cli: Callable, nights: Path, words: str, said: str
+) -> None:
+    """One line, exit 2."""
+    done = cli(f"gate {words} --out", nights)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert said in done.err

@@ -32,6 +32,7 @@ def to_json(finding: GateFinding) -> dict[str, Any]:
         "exit_code": finding.exit_code,
         "baseline": {name: finding.baseline.get(name) for name in facts},
         "candidate": {name: finding.candidate.get(name) for name in facts},
+        "against": [info["run_id"] for info in finding.against],
         "samples": finding.seen,
         "samples_of": finding.total,
         "alpha": finding.tolerances.alpha,

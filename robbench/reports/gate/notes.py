@@ -17,6 +17,7 @@ _TEXTS: dict[NoteName, str] = {
     "trained-since": "model {model} was trained again after this run, which is of other weights: "
     "give it as --model, or attack it again",
     "out-of-time": "time was up; what was decided is kept, and the same command goes on",
+    "fewer-runs": "held against {found} runs, as there are not {asked} comparable ones before it",
     "stopped-early": "stopped after {seen} of {total} samples in random order: that was enough",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from robbench.analysis.gate_checks import DISTANCE, MARGIN, GateCheck
@@ -20,7 +21,16 @@ def sentences(finding: GateFinding) -> list[str]:
     judged = [check for check in finding.checks if check.decision != "not shown"]
     if finding.verdict != "pass":
         judged = [check for check in judged if check.decision == finding.verdict]
+    if finding.against and judged:
+        return _largest(judged)
     return [sentence(check) for check in judged] or ["no sample was decided in time"]
+
+
+def _largest(checks: Sequence[GateCheck]) -> list[str]:
+    """Of checks against several runs the one with the largest drop, and how many say the same."""
+    worst = max(checks, key=lambda check: check.drop)
+    more = len(checks) - 1
+    return [sentence(worst), *([f"{more} more of these checks say the same"] if more else [])]
 
 
 def sentence(check: GateCheck) -> str:
@@ -61,10 +71,11 @@ def heading(finding: GateFinding) -> str:
         f"{info['data']} {info['split']}, {info['threat']}, {info['attack']}, "
         f"{finding.seen}{of} samples"
     )
-    return (
-        f"{other['model']} ({other['run_id'][:6]}) against {info['model']} "
-        f"({info['run_id'][:6]}): {where}"
-    )
+    against = f"{info['model']} ({info['run_id'][:6]})"
+    if finding.against:
+        since = f"{info['started_at']:%Y-%m-%d}"
+        against = f"each of {len(finding.against)} runs of {info['model']} since {since}"
+    return f"{other['model']} ({other['run_id'][:6]}) against {against}: {where}"
 
 
 def check_cells(check: GateCheck) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from robbench.analysis.drift_gate import gate_last, parse_against
 from robbench.analysis.gate import GateFinding
 from robbench.analysis.gate_checks import Tolerances
 from robbench.analysis.gate_runs import gate_runs
@@ -21,6 +22,7 @@ def gate(
     model: str | None = None,
     baseline: str | None = None,
     branch: str | None = None,
+    against: str | None = None,
     out: Path,
     seed: int = 0,
     batch_size: int | None = None,
@@ -33,11 +35,20 @@ def gate(
 ) -> GateFinding:
     """Compare a finished run, or a model attacked for at most `max_time`, with the baseline.
 
-    baseline: None is the one that is set, for `branch` if given. max_time: such as `2m`. Raises
+    baseline: None is the one that is set, for `branch` if given. against: `last:N` instead of a
+    baseline, see `gate_last`; then baseline names the runs, not one. max_time: such as `2m`. Raises
     UserError for another text, and for runs that must not be compared or repeated; Stopped after a
     signal: what was decided of a model is kept, and the same call goes on from there.
     """
     seconds = _seconds(max_time)
+    if against is not None:
+        count = parse_against(against)
+        if model is not None or branch is not None:
+            raise UserError(
+                "--against holds a finished run against earlier ones: give --candidate RUN (or "
+                f"nothing: the newest), not {'--model' if model is not None else '--branch'}"
+            )
+        return gate_last(Store(out), count, tolerances, candidate=candidate, of=baseline)
     if candidate is not None and model is None:
         return gate_runs(Store(out), baseline, candidate, tolerances, branch=branch)
     if model is None or candidate is not None:

@@ -23,6 +23,7 @@ FACTS: dict[NoteName, tuple[dict[str, Any], str]] = {
     "seeds": ({"baseline": 1, "candidate": 2}, "1 and 2"),
     "trained-since": ({"model": "at"}, "model at was trained again"),
     "out-of-time": ({}, "the same command goes on"),
+    "fewer-runs": ({"found": 4, "asked": 10}, "held against 4 runs, as there are not 10"),
     "stopped-early": ({"seen": 40, "total": 500}, "40 of 500"),
 }
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from robbench.analysis.gate import GateFinding
 from robbench.analysis.gate_checks import MARGIN, GateCheck
-from robbench.reports.gate.words import sentence, sentences
+from robbench.reports.gate.words import heading, sentence, sentences
 
 MEDIAN = {
     "metric": MARGIN,
@@ -90,3 +91,15 @@ def test_the_verdict_is_of_all_checks(
     assert finding().verdict == "undecided"
     assert sentences(finding(*every)) == [sentence(every[0])]
     assert sentences(finding(*every[1:])) == [sentence(every[1])]
+
+
+def test_several_runs_share_a_heading_and_a_sentence(
+    finding: Callable[..., GateFinding], check: Callable[..., GateCheck], info: dict[str, Any]
+) -> None:
+    """Of checks that say the same the one with the largest drop, and how many there are."""
+    against = [info | {"started_at": datetime(2026, 3, day)} for day in (1, 2, 3)]
+    small, large = check("regression", drop=0.03), check("regression", drop=0.08)
+    found = finding(small, large, check("pass"), baseline=against[0], against=against)
+    assert sentences(found) == [sentence(large), "1 more of these checks say the same"]
+    assert heading(found).startswith("new (cdef00) against each of 3 runs of at since 2026-03-01: ")
+    assert sentences(finding(small, baseline=against[0], against=against)) == [sentence(small)]

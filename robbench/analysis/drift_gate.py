@@ -1,0 +1,172 @@
+"""Hold a run against each of the last N, so that many small drops add up.
+
+The question is whether it is worse than any of them by more than is tolerated. A regression is
+shown at alpha / N against one of them, so that with all N it is shown wrongly with at most alpha;
+for a pass such a drop is ruled out at alpha against each of them, which together errs with at most
+alpha however many they are (R. L. Berger, "Multiparameter hypothesis testing and acceptance
+sampling", Technometrics 24, 1982).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from robbench.analysis.comparable import differences
+from robbench.analysis.gate import COLUMNS, GateFinding, Note, judge
+from robbench.analysis.gate_checks import CLEAN, ROBUST, GateCheck, Tolerances, needed_for_rate
+from robbench.analysis.gate_runs import edited, remarks
+from robbench.analysis.summary import COLUMNS as SUMMARY_COLUMNS
+from robbench.core.errors import UserError
+from robbench.statistics.paired import RULED_OUT, drop_interval
+from robbench.store.baseline import one_run
+from robbench.store.find import run_refs
+from robbench.store.index import require_rows
+from robbench.store.row import in_threads
+from robbench.store.run import Run, read_run
+from robbench.store.store import Store
+
+_COLUMNS = tuple(dict.fromkeys((*COLUMNS, *SUMMARY_COLUMNS)))
+_FEWEST = 2
+
+
+def parse_against(text: str) -> int:
+    """N of `last:N`. Raises UserError for another text, and for N below 2."""
+    found = re.fullmatch(r"last:([0-9]{1,6})", text)
+    if found is None or int(found[1]) < _FEWEST:
+        raise UserError(
+            f"--against {text}: write last:N, N from {_FEWEST} on, such as last:10; one run is "
+            "given as --baseline"
+        )
+    return int(found[1])
+
+
+def gate_last(
+    store: Store, count: int, tolerances: Tolerances, *, candidate: str | None, of: str | None
+) -> GateFinding:
+    """Judge a run against the last `count` comparable ones that were begun before it.
+
+    candidate: None is the newest of the runs that `of` means, or of all. of: the runs to hold it
+    against, such as the name of a nightly model; None means those of the candidate's name. Raises
+    UserError for names that mean nothing, for fewer than two such runs, and for what is judged
+    against one run only.
+    """
+    _require_rates(count, tolerances)
+    found = [one_run(store, candidate)] if candidate else store.find_local([of] if of else [])
+    run = read_run(run_refs(found)[-1].path, _COLUMNS)
+    if math.isinf(run.info["eps"]):
+        raise UserError(
+            f"run {run.info['run_id']} has no budget, and so no robust accuracy to hold against "
+            "others: give --baseline and --max-margin-drop, without --against"
+        )
+    paths = _last(store, run.info, of or str(run.info["model"]), count)
+    references = list(in_threads(lambda path: read_run(path, _COLUMNS), paths))
+    checks = drift_checks(references, run, tolerances)
+    return GateFinding(
+        checks=checks,
+        baseline=references[0].info,
+        candidate=run.info,
+        tolerances=tolerances,
+        seen=min(check.n for check in checks),
+        total=references[0].info["n_samples"],
+        notes=_notes(references, run, count),
+        against=[reference.info for reference in references],
+    )
+
+
+def drift_checks(
+    references: Sequence[Run], candidate: Run, tolerances: Tolerances
+) -> list[GateCheck]:
+    """A check of robust accuracy against each of the comparable runs, then of what else is judged.
+
+    Raises UserError as `judge` does.
+    """
+    judged = [(one.info, judge(one, candidate, tolerances)) for one in references]
+    return [
+        dataclasses.replace(
+            check if tolerances.these_samples else _among(len(references), check, tolerances.alpha),
+            metric=f"{metric} since {_when(info)}",
+        )
+        for metric in (ROBUST, *([CLEAN] if tolerances.clean is not None else []))
+        for info, checks in judged
+        for check in checks
+        if check.metric == metric
+    ]
+
+
+def _among(n: int, check: GateCheck, alpha: float) -> GateCheck:
+    """A check against one of n runs: it takes more to show a regression, and as much to pass."""
+    assert check.lost is not None
+    assert check.won is not None
+    assert check.tolerance is not None
+    assert check.p_regression is not None
+    low, _ = drop_interval(check.lost, check.won, check.n, alpha / n)
+    if check.p_regression <= alpha / n:
+        return dataclasses.replace(check, low=low)
+    if check.decision == "pass":
+        return dataclasses.replace(check, low=low)
+    worse = check.drop > check.tolerance
+    needed = needed_for_rate(
+        check.lost, check.won, check.n, check.tolerance, alpha / n if worse else alpha
+    )
+    return dataclasses.replace(check, low=low, decision="undecided", needed=needed)
+
+
+def _require_rates(count: int, tolerances: Tolerances) -> None:
+    if tolerances.margin is not None or tolerances.per_class is not None:
+        raise UserError(
+            "margins and classes are judged against one run: leave out --against, or "
+            "--max-margin-drop and --max-class-drop"
+        )
+    if not tolerances.these_samples and tolerances.alpha / count <= RULED_OUT:
+        most = math.ceil(tolerances.alpha / RULED_OUT) - 1
+        raise UserError(
+            f"--against last:{count}: of so many runs none can show a regression with alpha "
+            f"{tolerances.alpha:g}: give last:{most} at most"
+        )
+
+
+def _last(store: Store, info: Mapping[str, Any], name: str, count: int) -> list[Path]:
+    """The last comparable runs before one, oldest first."""
+    earlier = [
+        path
+        for path in (ref.path for ref in run_refs(store.find_local([name])))
+        if isinstance(path, Path)
+    ]
+    rows = zip(earlier, require_rows(earlier), strict=True)
+    before = [
+        (path, row)
+        for path, row in rows
+        if row["started_at"] < info["started_at"] and row["run_id"] != info["run_id"]
+    ]
+    apart = [differences(row, info) for _, row in before]
+    found = [path for (path, _), how in zip(before, apart, strict=True) if not how]
+    if len(found) < _FEWEST:
+        others = list(dict.fromkeys(str(how[0]) for how in apart if how))
+        said = f" (others differ in {'; '.join(others[:3])})" if others else ""
+        raise UserError(
+            f"--against takes {_FEWEST} or more runs of '{name}' that are comparable with run "
+            f"{info['run_id']} and were begun before it; there {'is' if len(found) == 1 else 'are'}"
+            f" {len(found)}{said}"
+        )
+    return found[-count:]
+
+
+def _notes(references: Sequence[Run], run: Run, count: int) -> list[Note]:
+    """Warnings about the candidate and the runs it is held against, each once."""
+    found = []
+    if len(references) < count:
+        found.append(Note("fewer-runs", {"found": len(references), "asked": count}))
+    for reference in references:
+        for note in (*remarks(reference.info, run.info), *edited("baseline", reference)):
+            if note not in found and note.name != "same-weights":
+                found.append(note)
+    return [*found, *edited("candidate", run)]
+
+
+def _when(info: Mapping[str, Any]) -> str:
+    return f"{info['started_at']:%Y-%m-%d} ({info['run_id'][:6]})"
