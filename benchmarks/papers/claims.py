@@ -88,7 +88,8 @@ def _value(row: Mapping[str, object], metric: str) -> float:
         return float(json.loads(str(row["train_logs"])).get(name, math.nan))
     if table == "measures":
         return float(json.loads(str(row["measures"])).get(name, math.nan))
-    return float(row[metric])  # type: ignore[arg-type]
+    value = row[metric]
+    return math.nan if value is None else float(value)  # type: ignore[arg-type]
 
 
 def _difference(

@@ -89,6 +89,7 @@ def test_metrics_are_columns_measures_or_logs():
     assert values(rows, "new", "logs leak", WEAK) == {0: 0.1, 1: 0.3}
     assert values(rows, "new", "logs other", WEAK) == {}
     assert values(rows, "new", "robust_accuracy", STRONG) == {}
+    assert values(rows.assign(audited=None), "new", "audited", WEAK) == {}
 
 
 def test_a_mean_with_its_interval():
