@@ -37,12 +37,12 @@ def nowhere(mask: Tensor) -> bool:
 
 
 def finite(values: Tensor) -> bool:
-    """Whether all values [B] are, where asking costs next to nothing, as for `nowhere`."""
+    """Whether all values are, where asking costs next to nothing, as for `nowhere`."""
     if not values.is_cpu:
         return False
     if values.numel() > _FEW:
         return bool(values.isfinite().all())
-    return math.isfinite(sum(values.tolist()))  # also not where only the sum is not
+    return math.isfinite(sum(values.flatten().tolist()))  # also not where only the sum is not
 
 
 def pick(mask: Tensor, a: Tensor | float, b: Tensor | float) -> Tensor:

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robbench.attacks.base import AnyRowAttack, Oracle, state_of
-from robbench.core.rows import nowhere
+from robbench.attacks.base import Answer, AnyRowAttack, Oracle, state_of
+from robbench.core.rows import finite
 from robbench.core.tiles import Model, Tiles
-from robbench.engine.oracle import ModelOracle, blank_book
-from robbench.objectives import RowObjective, answered
-from robbench.threat.problem import Problem, size_and_fits
+from robbench.engine.oracle import ModelOracle, slopes
+from robbench.objectives import Objective, RowObjective, answered
+from robbench.threat.problem import Problem
 
 
 class Adversarial(NamedTuple):
@@ -25,21 +25,43 @@ class Adversarial(NamedTuple):
     steps: int
 
 
-class _FirstHits(ModelOracle):
-    """An oracle that books when a row was first misclassified, and nothing else: nobody reads it.
+class _Standing(ModelOracle):
+    """An oracle that notes which rows have not been misclassified yet, and keeps no book.
 
-    Training makes no other use of a book, which takes as long as the rest of a step.
+    Training makes no use of a book, which takes as long as the rest of a step. All rows move at
+    every step, so that a question without `need` is one of all rows at once.
     """
 
     margins = Oracle.margins
 
+    def __init__(
+        self, model: Model, p: Problem, draws: int, objective: RowObjective | None
+    ) -> None:
+        super().__init__(model, Tiles(max(len(p), 1), step=1), draws, objective)
+        self.p = p
+        self.active = self.moves = self.standing = torch.ones_like(p.y, dtype=torch.bool)
+
+    def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
+        if need is not None:
+            return super().grad(x, objective, need)
+        p, climbed = self.p, objective if self.objective is None else self.objective
+        logits, wrong, value, grad = self._gradients(
+            x, p.aim, lambda logits, leaf: slopes(climbed, p, logits, leaf, needed=True)
+        )
+        grad, hit = self._settle(x, logits, wrong, grad, self.moves, 1)
+        return Answer(logits, value, grad, hit)
+
+    def _settle(
+        self, x: Tensor, logits: Tensor, wrong: Tensor, grad: Tensor, moves: Tensor, k: int
+    ) -> tuple[Tensor, Tensor]:
+        grad = self.p.movable(grad)
+        if not finite(grad.sum()):  # also not where only the sum is not
+            grad = torch.nan_to_num(grad, 0.0, 0.0, 0.0)
+        return grad, self._hits(x, logits, wrong)
+
     def _hits(self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor | None = None) -> Tensor:
-        hit = wrong & answered(logits)
-        fresh = hit & ~self.book.found
-        if not nowhere(fresh):
-            _, counts = size_and_fits(x, self.p, among=fresh)
-            book = self.book.where(counts, first=self.t)
-            self.book = book.replace(found=book.found | counts)
+        hit = wrong if finite(logits.sum()) else wrong & answered(logits)
+        self.standing = self.standing > hit  # and not hit
         return hit
 
 
@@ -57,16 +79,12 @@ def lockstep(
     rows of `p`, it climbs that in place of its own. The model's weights should be frozen and its
     mode chosen (`core/freeze.py`).
     """
-    tiles = Tiles(max(len(p), 1), step=1)
-    oracle = _FirstHits(model, tiles, draws=attack.draws, objective=objective)
+    oracle = _Standing(model, p, attack.draws, objective)
     state = state_of(attack, "start", attack.start(p))
-    book, t = blank_book(p), torch.zeros_like(p.y)
-    everyone = torch.ones_like(p.y, dtype=torch.bool)
+    t, survived = torch.zeros_like(p.y), torch.zeros_like(p.y)
     for _ in range(attack.steps):
-        moved, book = oracle.step(attack, state, p, book, t, everyone, attack.steps)
-        going = everyone if beyond is None else (book.first < 0) | (t < book.first + beyond)
-        state, t = moved if beyond is None else moved.choose(going, state), t + 1
-    first = book.first
-    return Adversarial(
-        attack.point(state).detach(), torch.where(first < 0, attack.steps, first), attack.steps
-    )
+        moved = state_of(attack, "step", attack.step(state, t, p, oracle))
+        survived += oracle.standing
+        state = moved if beyond is None else moved.choose(t < survived + beyond, state)
+        t = t + 1
+    return Adversarial(attack.point(state).detach(), survived, attack.steps)

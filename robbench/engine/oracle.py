@@ -101,7 +101,7 @@ class ModelOracle(Oracle):
         def tile(rows: RowIndex, needed: bool) -> tuple[Tensor, ...]:
             p, own = self.p.take(rows), at_rows(climbed, rows)
             return self._gradients(
-                x[rows], p.aim, lambda logits, leaf: _slopes(own, p, logits, leaf, needed)
+                x[rows], p.aim, lambda logits, leaf: slopes(own, p, logits, leaf, needed)
             )
 
         logits, wrong, value, grad = self._ask(len(x), moves, tile)
@@ -266,7 +266,7 @@ class ModelOracle(Oracle):
         self.book = book.where(new & ~book.found, first=self.t).replace(found=book.found | new)
 
 
-def _slopes(
+def slopes(
     objective: Objective, p: Problem, logits: Tensor, leaf: Tensor, needed: bool
 ) -> tuple[Tensor, Tensor]:
     """Values [B] and gradients [B,*] of an objective; zeros unless needed."""

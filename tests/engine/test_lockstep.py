@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robbench.attacks.apgd import APGD
+from robbench.attacks.base import Oracle
 from robbench.attacks.fgsm import FGSM
 from robbench.attacks.pgd import PGD
 from robbench.core.freeze import frozen
@@ -149,3 +150,35 @@ def test_an_objective_of_the_rows_replaces_the_attacks_own(attack: Any, digits: 
     assert torch.allclose(found.x, x, atol=1e-9)
     assert torch.allclose(moved.x, found.x[order], atol=1e-9)
     assert not torch.allclose(own.x, found.x, atol=1e-2)
+
+
+def test_an_answer_that_is_no_number_is_no_mistake_and_moves_nothing(digits: Any) -> None:
+    """The row whose logits are NaN stays where it starts; the other rows do not notice."""
+    p, attack = _problem(digits, 9, "linf", 0.15), PGD(steps=5)
+    broken = torch.zeros(9, 1)
+    broken[4] = torch.nan
+    with frozen(digits.model):
+        plain = lockstep(attack, digits.model, p)
+        found = lockstep(attack, lambda x: digits.model(x) * (1 + broken), p)
+    others = torch.arange(9) != 4
+    assert torch.equal(found.x[4], attack.start(p).x[4])
+    assert found.survived[4] == 5
+    assert torch.equal(found.x[others], plain.x[others])
+    assert torch.equal(found.survived[others], plain.survived[others])
+    assert plain.survived[others].lt(5).any()
+
+
+class Twice(PGD):
+    """PGD that looks at each point twice."""
+
+    def step(self, s: Any, t: Tensor, p: Problem, q: Oracle) -> Any:
+        q.logits(s.x)
+        return super().step(s, t, p, q)
+
+
+def test_steps_are_counted_and_not_questions(digits: Any) -> None:
+    p = _problem(digits, 30, "linf", 0.15)
+    with frozen(digits.model):
+        once, twice = (lockstep(attack(steps=5), digits.model, p) for attack in (PGD, Twice))
+    assert torch.equal(once.survived, twice.survived)
+    assert {0, 5} < set(once.survived.tolist())
