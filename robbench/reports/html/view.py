@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 import robbench
 from robbench.analysis.series import model_names, name_of
+from robbench.core.corruptions import is_corruption, size_norm
 from robbench.core.status import NON_FINITE, UNCONFIRMED, UNFINISHED
 from robbench.reports import texts
 from robbench.store.run import Run
@@ -144,7 +145,7 @@ def contents(material: ViewData) -> tuple[dict[str, Any], list[str]]:
             "name": name_of(run, names),
             "threat": texts.threat(run.info["threat"]),
             "attack": run.info["attack"],
-            "norm": run.info["norm"],
+            "norm": size_norm(run.info["norm"]),
             "kept": run.info["run_id"] in material.points,
             "columns": _columns(run, rows[run.info["run_id"]], material.samples, attacks),
             "pictures": [
@@ -179,11 +180,16 @@ def contents(material: ViewData) -> tuple[dict[str, Any], list[str]]:
 
 
 def state(row: Mapping[str, Any]) -> str:
-    """One of STATES. Under a target `broken` is a sample that reached it."""
+    """One of STATES. Under a target `broken` is a sample that reached it.
+
+    Under a corruption what is wrong at the clean input too is misclassified.
+    """
     if row["clean_rejected"]:
         return "rejected"
     if row["adversarial"]:
-        return "misclassified" if row["broken_by"] in (None, "clean") else "broken"
+        by = row["broken_by"] or "clean"
+        before = by == "clean" or (is_corruption(by) and not row["clean_correct"])
+        return "misclassified" if before else "broken"
     return "unfinished" if row["status"] == UNFINISHED else "robust"
 
 
@@ -191,7 +197,7 @@ def _columns(
     run: Run, rows: Mapping[int, Mapping[str, Any]], samples: Iterable[int], attacks: Sequence[str]
 ) -> dict[str, list[Any]]:
     """The columns of a run, null where it has no such sample."""
-    distance = f"dist_{run.info['norm']}"
+    distance = f"dist_{size_norm(run.info['norm'])}"
     places = {attack: n for n, attack in enumerate(attacks)}
 
     def values(row: Mapping[str, Any]) -> list[Any]:

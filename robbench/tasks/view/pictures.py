@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from robbench.analysis.series import numbers
+from robbench.core.corruptions import size_norm
 from robbench.core.errors import RobbenchError, UserError
 from robbench.data.base import reason
 from robbench.reports.html.sections.gallery import png, signed
@@ -21,8 +22,6 @@ from robbench.store.run import Run, read_points
 from robbench.tasks.attack.points import decode
 from robbench.tasks.attacked_images import open_attacked
 
-ROOM = 18_000_000
-"""Characters of pictures on a page."""
 MOST_FEATURES = 32
 _PART = 200  # samples that are decoded at a time
 
@@ -36,7 +35,7 @@ def pictures_of(
     runs: Sequence[tuple[Path, Run]],
     samples: Sequence[int],
     data_dir: Path | None,
-    room: int = ROOM,
+    room: int,
 ) -> tuple[Pictures, list[str]]:
     """Pictures of samples, and what there is none of and why, a line each.
 
@@ -162,7 +161,7 @@ def _in_order(runs: Sequence[tuple[Path, Run]], samples: Sequence[int]) -> list[
     for path, run in runs:
         if not _has_points(path):
             continue
-        size = numbers(run, f"dist_{run.info['norm']}")
+        size = numbers(run, f"dist_{size_norm(run.info['norm'])}")
         new = (numbers(run, "adversarial") > 0) & (numbers(run, "clean_correct") > 0)
         for sample, distance, hit in zip(
             run.samples["sample_id"].to_pylist(), size.tolist(), new.tolist(), strict=True

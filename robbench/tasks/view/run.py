@@ -21,7 +21,9 @@ from robbench.tasks.listener import Listener
 from robbench.tasks.report import check_target
 
 ROWS = 100_000
-"""Rows of samples on a page without a limit, all runs together: about 9 MB."""
+"""Rows of samples on a page without a limit, all runs together."""
+_BYTES, _OF_A_ROW, _LEAST = 20_000_000, 100, 2_000_000
+"""Of a page, of a row of samples about, and what pictures may take beside any rows."""
 
 
 class Viewed(NamedTuple):
@@ -151,4 +153,5 @@ def _pictures(
 ) -> tuple[Pictures, list[str]]:
     from robbench.tasks.view.pictures import pictures_of
 
-    return pictures_of(runs, samples, data_dir)
+    rows = len(samples) * len(runs)
+    return pictures_of(runs, samples, data_dir, max(_LEAST, _BYTES - _OF_A_ROW * rows))

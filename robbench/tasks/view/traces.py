@@ -72,8 +72,8 @@ def _trace(
 ) -> dict[int, Margins]:
     info = run.info
     threat = parse_threats([info["threat"]])[0][0]
-    if not math.isfinite(threat.eps):
-        raise UserError("it has no budget that an attack could climb to")
+    if threat.corruption or not math.isfinite(threat.eps):
+        raise UserError("it has no budget that an attack could climb in")
     store = folder_of(path, run, Store(out))
     subject = rebuild(path, run, store, device=device, data_dir=data_dir, download=download)
     ids = run.samples["sample_id"].to_pylist()

@@ -105,11 +105,17 @@ def _broken(run: Any) -> set[int]:
         ({"adversarial": True, "broken_by": "clean", "clean_rejected": True}, "rejected"),
         ({"status": 3}, "unfinished"),
         ({"adversarial": True, "broken_by": "pgd", "status": 1}, "broken"),
+        ({"adversarial": True, "broken_by": "corruption:fog"}, "broken"),
+        (
+            {"adversarial": True, "broken_by": "corruption:fog", "clean_correct": False},
+            "misclassified",
+        ),
     ],
 )
 def test_the_result_of_a_sample(row, wanted):
     """One word for each row of the samples table."""
     robust = {"adversarial": False, "broken_by": None, "clean_rejected": None, "status": 0}
+    robust["clean_correct"] = True
     assert state(robust | row) == wanted
 
 

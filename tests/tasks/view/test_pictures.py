@@ -15,10 +15,10 @@ def test_the_nearest_come_first_where_there_is_little_room(looked_at):
     runs = [(path, read_run(path, COLUMNS)) for path in Store(looked_at).find([])]
     (rows,) = [run.samples.to_pylist() for _, run in runs if run.info["norm"] == "linf"]
     samples = [row["sample_id"] for row in rows]
-    everything, notes = pictures_of(runs, samples, None)
+    everything, notes = pictures_of(runs, samples, None, 10**6)
     assert len(everything.clean) == 30
     assert len(notes) == 1
-    few, notes = pictures_of(runs, samples, None, room=3000)
+    few, notes = pictures_of(runs, samples, None, 3000)
     assert 2 < len(few.clean) < 15
     used = sum(map(len, few.clean.values()))
     used += sum(
@@ -50,7 +50,7 @@ def test_tables_show_their_features_if_they_are_few(cli, tmp_path, features, sho
     assert cli(line, out).code == 0
     runs = [(path, read_run(path, COLUMNS)) for path in Store(out).find([])]
     samples = runs[0][1].samples["sample_id"].to_pylist()
-    found, notes = pictures_of(runs, samples, None)
+    found, notes = pictures_of(runs, samples, None, 10**6)
     assert found.clean == {}
     if not shown:
         assert found.features == {}

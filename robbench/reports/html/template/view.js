@@ -142,7 +142,7 @@
     const [low, high, last] = [Math.min(0, ...known), Math.max(0, ...known), Math.max(1, margins.length - 1)];
     const x = (step) => 44 + (step / last) * 346, y = (m) => 10 + ((high - m) / (high - low || 1)) * 110;
     const fell = margins.findIndex((m) => m !== null && m < 0);
-    const text = `Margin along ${margins.length - 1} steps of ${attack}: from ${number(known[0])} to ${number(known.at(-1))}, lowest ${number(Math.min(...known))}; `
+    const text = `Margin along ${margins.length - 1} step${margins.length === 2 ? "" : "s"} of ${attack}: from ${number(known[0])} to ${number(known.at(-1))}, lowest ${number(Math.min(...known))}; `
       + (fell < 0 ? "never below 0" : `below 0 from step ${fell}`);
     const points = margins.map((m, step) => m === null ? "" : `${step && margins[step - 1] !== null ? "L" : "M"}${x(step)} ${y(m)}`).join("");
     const mark = (where, what) => make("text", { x: 38, y: where + 4, "text-anchor": "end" }, what);
