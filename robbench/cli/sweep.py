@@ -49,7 +49,8 @@ Steps = Annotated[
         "--steps",
         panel=WHAT,
         metavar="A,B,...",
-        help="Of train, attack, measure, check and compare (default: train,attack,compare).",
+        help="Of train, attack, measure, check, certify and compare (default: "
+        "train,attack,compare).",
     ),
 ]
 Data = Annotated[

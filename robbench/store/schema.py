@@ -290,9 +290,9 @@ TASKS = _schema(
     text: run_ids
     """,
 )
-"""One row per task of a sweep. kind is train, attack, measure or check; status is done, failed,
-lost, skipped or waiting; settings are those of the task (JSON), run_ids (a list, JSON) the runs it
-made or found; log is the path of the file with what it printed, below the table's folder."""
+"""One row per task of a sweep. kind is train, attack, measure, check or certify; status is done,
+failed, lost, skipped or waiting; settings are those of the task, run_ids (a list) the runs it made
+or found, both JSON; log is the path of the file with what it printed, below the table's folder."""
 
 
 def missing_columns(schema: pa.Schema, names: Iterable[str]) -> list[str]:

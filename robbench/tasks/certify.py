@@ -112,11 +112,8 @@ def certify(
     certificates for, and for a model with a layer that it has no bounds for.
     """
     listener, store = listener or Listener(), Store(out)
-    config = validate(AttackConfig, settings, "certify")
-    certifier, full = CERTIFIERS.build(method), CERTIFIERS.canonical(method, full=True)
-    given = [threat for group in parse_threats(config.threat) for threat in group]
-    for threat in given:
-        _require_certifiable(threat, certifier, method)
+    config, certifier, given = require_certifiable(settings, method)
+    full = CERTIFIERS.canonical(method, full=True)
     where = find_device(device)
     if where.type == "mps":  # has no float64
         where = torch.device("cpu")
@@ -134,6 +131,20 @@ def certify(
                 job = _Job(subject, data, threat, certifier, full, config.seed)
                 done.append(_run(job, prove, store, listener, force=force))
     return done
+
+
+def require_certifiable(
+    settings: Mapping[str, Any], method: str
+) -> tuple[AttackConfig, Certifier, list[ThreatModel]]:
+    """The settings, the certifier of a method, and the threat models that are given.
+
+    Raises UserError for what `certify` refuses before it looks at a model.
+    """
+    config, certifier = validate(AttackConfig, settings, "certify"), CERTIFIERS.build(method)
+    given = [threat for group in parse_threats(config.threat) for threat in group]
+    for threat in given:
+        _require_certifiable(threat, certifier, method)
+    return config, certifier, given
 
 
 def _usual(subject: Subject, data: str, certifier: Certifier, method: str) -> list[ThreatModel]:

@@ -15,10 +15,10 @@ from robbench.tasks.sweep.axes import Resolved, Values, resolve, settings_at, te
 from robbench.tasks.sweep.grid import MOST_LISTED, matches
 from robbench.tasks.sweep.keys import MODELS
 from robbench.tasks.sweep.names import model_name_at
-from robbench.tasks.sweep.request import Request
+from robbench.tasks.sweep.request import CERTIFY, Request
 from robbench.tasks.train.naming import slug
 
-Kind = Literal["train", "attack", "measure", "check"]
+Kind = Literal["train", "attack", "measure", "check", "certify"]
 LONGEST_TAG = 200
 _LONGEST_ID = 60  # characters of a model's name in the id of a task, which names its log
 
@@ -85,7 +85,7 @@ def _require_possible(request: Request, grid: Resolved) -> None:
     for key in (key for rule in request.exclude for key in rule):
         if key not in known:
             raise UserError(f"exclude: '{key}' is not in the grid{nearest(key, known)}")
-    after = set(request.steps) & {"measure", "check", "compare"}
+    after = set(request.steps) & {"measure", "check", "certify", "compare"}
     if "attack" not in request.steps and (after - {"compare"} or not grid.trains):
         raise UserError(f"the steps {', '.join(request.steps)} need the step attack")
     trainings, attacks = 1, 1
@@ -142,6 +142,7 @@ def _attacks(
     points = {"store_points": True} if "measure" in steps else {}
     varying = [axis for axis in axes if len(axis) > 1]
     after = () if training is None else (training.id,)
+    certified = set[str]()  # attacks may share their threat model and samples
     for point in _points(axes):
         texts = {**here, **texts_at(axes, point)}
         if matches(texts, plan.request.exclude):
@@ -154,6 +155,16 @@ def _attacks(
         for kind in ("measure", "check"):
             if kind in steps:
                 yield _task(kind, model, settings, more, common, said, (found.task.id,))
+        if "certify" in steps:
+            own = {name: settings[name] for name in CERTIFY if name in settings}
+            own |= plan.request.certify
+            said = [
+                texts[axis.key] for axis in varying if any(home.name in own for home in axis.homes)
+            ]
+            certify = _task("certify", model, own, {"model": model}, common, said, after)
+            if certify.task.id not in certified:
+                certified.add(certify.task.id)
+                yield certify
 
 
 def _task(

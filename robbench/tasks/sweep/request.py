@@ -15,9 +15,11 @@ from robbench.core.trust import refuse_private
 from robbench.tasks.sweep.grid import Axis, axis_of_file
 from robbench.tasks.train.naming import LONGEST_NAME, NAME
 
-STEPS = ("train", "attack", "measure", "check", "compare")
+STEPS = ("train", "attack", "measure", "check", "certify", "compare")
 USUAL_STEPS = ("train", "attack", "compare")
-_TABLES = ("sweep", "grid", "train", "attack", "exclude")
+_TABLES = ("sweep", "grid", "train", "attack", "certify", "exclude")
+CERTIFY = ("method", "threat", "data", "split", "limit", "seed")
+"""The keys of the table [certify]; where it leaves one out, the attack's counts."""
 _ABOUT = ("name", "steps", "prefix")
 
 
@@ -27,7 +29,7 @@ class Request:
 
     grid: the settings that vary. fixed: those that do not, by the keys they were given with.
     prefix: stands before the names of the models. exclude: points of the grid to leave out, those
-    that have all values of one of these.
+    that have all values of one of these. certify: settings of the step of that name.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Request:
     steps: tuple[str, ...] = USUAL_STEPS
     prefix: str = ""
     exclude: tuple[Mapping[str, Any], ...] = ()
+    certify: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for what, text in (("name", self.name), ("prefix", self.prefix)):
@@ -92,7 +95,19 @@ def read_request(
         steps=_steps(steps or about.get("steps", USUAL_STEPS)),
         prefix=str(prefix if prefix is not None else about.get("prefix", "")),
         exclude=tuple(content.get("exclude", ())),
+        certify=_of_certify(content.get("certify", {}), file),
     )
+
+
+def _of_certify(table: Mapping[str, Any], file: Path | None) -> Mapping[str, Any]:
+    for key in table:
+        if key not in CERTIFY:
+            raise UserError(f"{file}: unknown key '{key}' in [certify]{nearest(key, CERTIFY)}")
+    method, threat = table.get("method", ""), table.get("threat", [])
+    if not isinstance(method, str):
+        raise UserError(f"{file}: method in [certify] should be a text such as 'crown'")
+    refuse_private(file, "certifiers", method)
+    return {**table, "threat": [threat]} if isinstance(threat, str) else table
 
 
 def _without_replaced(settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +133,7 @@ def _tables(file: Path) -> dict[str, Any]:
     for key in content.get("sweep", {}):
         if key not in _ABOUT:
             raise UserError(f"{file}: unknown key '{key}' in [sweep]{nearest(key, _ABOUT)}")
-    for table in ("grid", "train", "attack"):
+    for table in ("grid", "train", "attack", "certify"):
         for key, value in content.get(table, {}).items():
             kind = SPECS.get(key.rpartition(".")[2], "models" if key.endswith("models") else "")
             if kind:

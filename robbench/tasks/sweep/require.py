@@ -17,6 +17,7 @@ from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.entries import build_entries
 from robbench.tasks.attack.plan import parse_threats
+from robbench.tasks.certify import METHOD, require_certifiable
 from robbench.tasks.codes import canonical_model
 from robbench.tasks.model_folder import matching_models, stored_config
 from robbench.tasks.subject import require_known
@@ -67,6 +68,9 @@ def require_possible(
     for item in _distinct(attacks, lambda name: name in _OF_ENTRIES):
         tagged = {**item.settings, "tag": item.task.payload["tags"]}
         _require_attack(tagged, item.settings.get("data", trained))
+    for item in _distinct([item for item in todo if item.kind == "certify"], lambda _: True):
+        settings = dict(item.settings)
+        require_certifiable(settings, settings.pop("method", METHOD))
     for model in plan.grid.models:
         for name in matching_models(model, Store(out)):
             require_known(name, Store(out))

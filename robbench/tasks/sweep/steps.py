@@ -13,6 +13,8 @@ from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import AttackPlan, plan_attacks
 from robbench.tasks.attack.run import attack as attack_plans
+from robbench.tasks.certify import METHOD
+from robbench.tasks.certify import certify as certify_model
 from robbench.tasks.check.run import check as check_run
 from robbench.tasks.in_worker import WorkerListener
 from robbench.tasks.listener import Listener
@@ -122,6 +124,24 @@ def check(payload: Payload) -> dict[str, Any]:
         for run_id in run_ids
     ]
     return {"fresh": True, "failed_checks": sum(one.failed for one in found), **_runs(run_ids)}
+
+
+def certify(payload: Payload) -> dict[str, Any]:
+    """Certify a model: the certified share under each threat model."""
+    place, settings = _place(payload), dict(payload["settings"])
+    found = certify_model(
+        [payload["model"]],
+        settings,
+        method=settings.pop("method", METHOD),
+        out=place.out,
+        device=place.device,
+        data_dir=place.data_dir,
+        download=place.download,
+        force=place.force,
+        listener=place.listener,
+    )
+    shares = {one.threat: one.bracket.fields()["certified_accuracy"] for one in found}
+    return {"fresh": any(one.fresh for one in found), "certified_accuracy": shares, **_runs(())}
 
 
 def _runs(run_ids: Any) -> dict[str, Any]:

@@ -138,3 +138,18 @@ def test_a_range_of_what_is_no_number_has_its_type():
 def test_a_thousand_tasks_have_ids_of_their_own():
     found = plan("seed=0..99", "attack.seed=0..8")
     assert len({item.task.id for item in found.items}) == len(found.items) == 1000
+
+
+def test_a_model_is_certified_once_for_a_threat_model_and_samples():
+    """However many attacks there are; after its training, with the settings that matter here."""
+    steps = ("train", "attack", "certify")
+    found = plan("loss=ce", "attack=fgsm,apgd", "eps=0.1,0.2", steps=steps, **{"attack.limit": 9})
+    certify = [item for item in found.items if item.kind == "certify"]
+    assert [item.task.title for item in certify] == ["certify ce linf:0.1", "certify ce linf:0.2"]
+    assert [item.settings for item in certify] == [
+        {"threat": ["linf:0.1"], "limit": 9},
+        {"threat": ["linf:0.2"], "limit": 9},
+    ]
+    assert {item.task.after for item in certify} == {(found.items[0].task.id,)}
+    with pytest.raises(UserError, match="need the step attack"):
+        plan("loss=ce", steps=("train", "certify"))

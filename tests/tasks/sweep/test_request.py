@@ -78,6 +78,8 @@ def test_without_a_name_a_file_gives_its_own(written):
         ("[sweep]\nsteps = []\n[grid]\nloss=['ce']", "steps should be a list"),
         ("[sweep]\nstep = ['train']", "unknown key 'step'"),
         ("[sweep]\nname = 'a/b'\n[grid]\nloss=['ce']", "name 'a/b' of a sweep"),
+        ("[certify]\nmehtod = 'ibp'\n[grid]\nloss=['ce']", "did you mean method"),
+        ("[certify]\nmethod = 3\n[grid]\nloss=['ce']", "should be a text"),
         ("[grid]\nloss = []", "empty list"),
         ("[grid]\nloss = 'ce'", "should be a list"),
         ("", "nothing to do"),
@@ -103,6 +105,7 @@ def test_flags_alone_need_a_name():
         "[grid]\nattack = [['apgd', 'mine:Attack']]",
         "[train]\nmodel = 'mine:make'",
         "[attack]\nmodels = ['mine:make']",
+        "[certify]\nmethod = 'mine:Certifier'\n[grid]\nloss = ['ce']",
     ],
 )
 def test_private_code_in_a_file_needs_leave(written, text):

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 
+import pyarrow.parquet as pq
 import pytest
 
 from robbench.store.tasks import read_tasks
@@ -217,3 +218,46 @@ def test_a_damaged_table_of_tasks_is_written_anew(cli, swept, tmp_path):
     assert done.code == 0, done.err
     assert table(done) == said["rows"]
     assert len(read_tasks(file)) == 12
+
+
+CERTIFIED = """
+[sweep]
+name = "certified"
+steps = ["train", "attack", "certify", "compare"]
+[grid]
+loss = ["cross-entropy"]
+[train]
+model = "mlp:width=8,depth=1"
+epochs = 1
+limit = 60
+[attack]
+attack = ["fgsm"]
+threat = ["linf:0.02"]
+limit = 9
+[certify]
+method = "ibp"
+"""
+
+
+def test_certificates_of_a_sweep(cli, tmp_path):
+    """Of the samples that are attacked, under their threat model; done once, shown by compare."""
+    (tmp_path / "c.toml").write_text(CERTIFIED)
+    done = cli("sweep c.toml --json --out S", cwd=tmp_path)
+    assert done.code == 0, done.err
+    (path,) = (tmp_path / "S/results/certificates").glob("*.parquet")
+    rows = pq.read_table(path).to_pylist()
+    assert {(row["threat"], row["method"]) for row in rows} == {("linf:0.02", "ibp")}
+    assert len(rows) == 9
+    (row,) = cli("compare --json --out S", cwd=tmp_path).json["rows"]
+    assert row["certified_accuracy"] is not None
+    assert "all 3 tasks are done already" in cli("sweep c.toml --out S", cwd=tmp_path).err
+    for method, said in (
+        ('"ibp"\nthreat = "l1:2"', "ibp certifies in"),
+        ('"ibx"', "unknown certifier 'ibx'"),
+    ):
+        wrong = CERTIFIED.replace('"ibp"', method).replace('"certified"', '"wrong"')
+        (tmp_path / "w.toml").write_text(wrong)
+        refused = cli("sweep w.toml --out T", cwd=tmp_path)
+        assert (refused.code, refused.err.count("\n")) == (2, 1), refused.err
+        assert said in refused.err
+        assert not (tmp_path / "T").exists()
