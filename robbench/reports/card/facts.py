@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from robbench.analysis.checked import speaks_against
+from robbench.core.corruptions import is_corruption
 from robbench.core.escaping import one_line, without_places
 from robbench.reports import audit, texts
 from robbench.statistics.proportions import wilson
@@ -110,7 +111,8 @@ def evaluation(run: Run, row: Row, checks: Sequence[Row], *, points: bool) -> Ev
         },
     }
     said = [audit.audit(row), *texts.warnings(row, checks)]
-    if not points:
+    # Corrupted inputs are made again; other broken samples are known by their points.
+    if not points and info["attack_success_rate"] and not is_corruption(info["norm"]):
         said.append("kept no points: attack with --store-points, so that others can verify it")
     return Evaluation(facts, tuple(_metrics(row)), tuple(public(text) for text in said if text))
 

@@ -15,7 +15,7 @@ MARK = "robbench_version"
 _BOUND = (
     "Robust accuracy: share of the samples for which the attack found no misclassified point "
     "inside the threat model, an upper bound of the truth. Certified accuracy is a lower one. "
-    "Intervals: Wilson, 95 %."
+    "Under a corruption: share classified correctly. Intervals: Wilson, 95 %."
 )
 
 

@@ -54,6 +54,19 @@ def test_warnings_and_checks_are_published(subject):
         assert any(part in note for note in found.notes)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"norm": "corruption:fog", "eps": 3.0, "threat": "corruption:fog@3"},
+        {"attack_success_rate": 0.0},
+    ],
+)
+def test_points_are_missed_where_they_would_prove_something(subject, changes):
+    """Not of a corruption, which `verify` makes again, nor where no attack broke anything."""
+    found = subject(points=False, **changes).evaluations[0]
+    assert not any("--store-points" in note for note in found.notes)
+
+
 def test_nothing_of_the_machine_is_published(subject, secret):
     """Neither folders, command lines, environment, tags nor names of classes, in any format."""
     found = subject(**secret)
