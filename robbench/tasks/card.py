@@ -32,7 +32,7 @@ from robbench.store.locations import Location, sibling_table
 from robbench.store.row import in_threads
 from robbench.store.run import Run, attacked_model, from_memory, read_run
 from robbench.store.schema import CHECKS, DISTANCES
-from robbench.store.store import Store
+from robbench.store.store import Store, local
 from robbench.store.tables import read_sibling
 from robbench.tasks.model_folder import find_folder, read_model, weights_name
 from robbench.tasks.rebuild import folder_of, rebuild
@@ -73,8 +73,8 @@ def card(
     file: to be written; into: a README.md whose section and metadata are replaced. model: where
     that of the runs is, if it was moved. All is known before anything is written. Raises UserError
     as `choose` and `read_run` do; for runs of several models, runs that a gate stopped early, and
-    rows that were changed after the attack; for weights that are not those of the runs; and
-    for a statement without any.
+    rows that were changed after the attack; for weights that are not those of the runs; for a
+    statement without any; and with `model` for runs at an address.
     """
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
@@ -85,6 +85,8 @@ def card(
         raise UserError(f"cannot write {into}: Permission denied; change its mode, or use -o FILE")
     store = Store(out)
     paths = choose(store, names, where)
+    if model is not None:
+        local(paths)
     found = [_Found(path, run) for path, run in zip(paths, in_threads(_read, paths), strict=True)]
     _require_one_model(found)
     for one in found:

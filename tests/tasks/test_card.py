@@ -85,6 +85,18 @@ def test_a_model_of_another_source_has_no_file(out, cli):
         card([name], form="in-toto", out=out)
 
 
+def test_runs_at_an_address(out, tmp_path, monkeypatch):
+    """Named by their files they come without a model; as --out, with it."""
+    monkeypatch.setenv("ROBBENCH_COPIES", str(tmp_path / "copies"))
+    (run,) = robbench.load_runs("at", out=out)["run_id"]
+    name = f"file://{out}/results/runs/{run}.parquet"
+    assert card([name], form="cyclonedx", out=out).weights is None
+    with pytest.raises(UserError, match="on another machine"):
+        card([name], model="at", out=out)
+    made = robbench.card("at", out=f"file://{out}")
+    assert made.weights == card(["at"], out=out).weights
+
+
 def test_a_model_in_memory_is_no_file(out):
     """Also where a saved model has the same name."""
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
