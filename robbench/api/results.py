@@ -202,7 +202,7 @@ def view(
 
 @pythonic
 def plot(
-    kind: Literal["curves", "margins", "spectrum", "training", "cost"],
+    kind: Literal["curves", "margins", "spectrum", "training", "cost", "history"],
     runs: Names = (),
     *,
     figure: Path | str | None = None,

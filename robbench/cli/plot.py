@@ -18,8 +18,8 @@ Kind = Annotated[
         metavar="KIND",
         help="curves: robust accuracy against eps. margins: logit margins, clean and worst. "
         "spectrum: singular values of the features. training: accuracies and loss by epoch. "
-        "cost: robust accuracy left against queries.",
-        autocompletion=lambda: ["curves", "margins", "spectrum", "training", "cost"],
+        "cost: robust accuracy left against queries. history: robust accuracy from run to run.",
+        autocompletion=lambda: ["curves", "margins", "spectrum", "training", "cost", "history"],
     ),
 ]
 Out = Annotated[

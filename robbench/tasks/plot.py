@@ -13,6 +13,7 @@ from robbench.analysis.claims import with_contradictions
 from robbench.analysis.compare import COLUMNS as COMPARED
 from robbench.analysis.plots.cost import robustness_by_cost
 from robbench.analysis.plots.curves import security_curves
+from robbench.analysis.plots.history import over_time
 from robbench.analysis.plots.lines import Plotted, mean_over_seeds, require_few
 from robbench.analysis.plots.margins import logit_margins
 from robbench.analysis.plots.spectrum import COLUMNS, Measures, spectra
@@ -37,8 +38,9 @@ _OF_SAMPLES: dict[str, Callable[..., Plotted]] = {
     "curves": security_curves,
     "margins": logit_margins,
     "cost": robustness_by_cost,
+    "history": over_time,
 }
-KINDS = ("curves", "margins", "spectrum", "training", "cost")
+KINDS = ("curves", "margins", "spectrum", "training", "cost", "history")
 
 
 def plot(

@@ -20,7 +20,7 @@ MOST_POINTS = 400
 """Of a step function: more than a column is wide in points of print."""
 
 
-_WHOLE = ("epoch", "direction", "queries")
+_WHOLE = ("epoch", "run", "direction", "queries")
 
 
 @dataclasses.dataclass(frozen=True)

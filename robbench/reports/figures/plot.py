@@ -19,6 +19,7 @@ from robbench.core.errors import UserError
 from robbench.core.files import require_output, write_output
 from robbench.reports.figures.cost import cost
 from robbench.reports.figures.curves import curves
+from robbench.reports.figures.history import history
 from robbench.reports.figures.margins import margins
 from robbench.reports.figures.spectrum import spectrum
 from robbench.reports.figures.style import COLUMN, RC
@@ -34,6 +35,7 @@ DRAW: dict[str, Callable[[Plotted, float], Figure]] = {
     "spectrum": spectrum,
     "training": training,
     "cost": cost,
+    "history": history,
 }
 UNDATED: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None, "ModDate": None},

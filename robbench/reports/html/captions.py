@@ -34,6 +34,11 @@ WHAT = {
         "validation accuracy is always under pgd:steps=10 within the threat model of training, "
         "whatever the inner attack: compare it between epochs, not with the results above."
     ),
+    "over-time": (
+        "Runs of one model's name on the same samples, under the same threat model and attack, "
+        "oldest first, with 95 % intervals. A dotted line is a change point: the probability of "
+        "any in a figure is 5 % at most where nothing changed."
+    ),
     "gallery": (
         "Of each model the samples that fell to the smallest perturbations, among those it "
         "classifies correctly. What was added is white for nothing, red for brighter and blue for "
@@ -69,6 +74,10 @@ MISSING = {
     ),
     "spectrum": "Nothing was measured: {command}",
     "training": "No model of these runs was trained by robbench train in this output folder.",
+    "over-time": (
+        "No model here has been attacked after three trainings: robbench attack MODEL{place} "
+        "after each of them adds a run."
+    ),
     "gallery": "No run here kept its points: robbench attack MODEL --store-points{place}",
     "checks": "Nothing was checked: {command}",
 }

@@ -81,9 +81,9 @@ class ReportData:
     examples: Sequence[Example] = ()
     no_examples: Sequence[str] = ()
     digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    certified: Mapping[str, float] = dataclasses.field(default_factory=dict)
     command: str = ""
     over_seeds: bool = False
+    certified: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def shown(self) -> Sequence[Run]:

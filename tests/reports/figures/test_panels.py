@@ -15,6 +15,7 @@ from robbench.reports.figures.style import COLOURS, DASHES, SYMBOLS
 PANELS = {
     "curves": [""],
     "cost": [""],
+    "history": [""],
     "spectrum": [""],
     "margins": ["clean", "worst"],
     "training": ["clean accuracy", "robust accuracy", "training loss"],

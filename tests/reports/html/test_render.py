@@ -180,16 +180,16 @@ def test_every_link_of_the_contents_leads_somewhere(page):
     elements = _Elements(page)
     ids = {attributes.get("id") for _, attributes in elements.found}
     links = [link["href"] for link in elements.all("a")]
-    assert len(links) == 15
+    assert len(links) == 16
     assert {link[1:] for link in links} <= ids
 
 
 def test_a_section_without_data_says_how_to_get_it(add_run):
-    """One run, nothing beside it: six sections have a line with a command, and no figure."""
+    """One run, nothing beside it: five sections have a line with a command, and no figure."""
     material = ReportData([add_run("abcdef012345")[1]])
     sections = page_sections(material)
     empty = {section.id for section in sections if not section.blocks}
-    assert empty == {"spectrum", "training", "gallery", "checks"}
+    assert empty == {"spectrum", "training", "over-time", "gallery", "checks"}
     text = " ".join(_Elements(_render(material)).text)
     for command in (
         "robbench measure abcdef012345",

@@ -1,18 +1,21 @@
-"""Lines: security curves, training, singular values."""
+"""Lines: security curves, training, singular values, runs over time."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
+from robbench.analysis.history import DISTANCE, History
 from robbench.analysis.plots.lines import Line
 from robbench.analysis.plots.spectrum import FLOOR
 from robbench.reports.html.figures import style
 from robbench.reports.levels import in_levels, level
 from robbench.reports.texts import bounds, digits
 
+_MOST_DATES = 8
 _EPOCH_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -95,3 +98,38 @@ def spectra(lines: Sequence[tuple[str, int, Sequence[float]]]) -> go.Figure:
             hovertemplate="direction %{x}: %{y:.3g}",
         )
     return drawn.update_yaxes(type="log", exponentformat="power", dtick=1)
+
+
+def over_time(found: History, dates: Sequence[str], what: str, place: int) -> go.Figure:
+    """A measure from run to run with its intervals; a dotted line before each change point."""
+    scale, unit = (1.0, "") if found.measure == DISTANCE else (100.0, " %")
+    drawn = style.figure("run", f"{what}{f' ({unit.strip()})' if unit else ''}")
+    x = list(range(1, len(found.steps) + 1))
+    y, low, high = (
+        [scale * getattr(step, name) for step in found.steps] for name in ("value", "low", "high")
+    )
+    known = [y[i] if math.isfinite(y[i]) else None for i in range(len(y))]
+    drawn.add_scatter(
+        x=x,
+        y=known,
+        name=style.plain(str(found.info["model"])),
+        mode="lines+markers",
+        line={"color": style.colour(place)},
+        marker={"symbol": style.symbol(place), "size": 8},
+        error_y={
+            "type": "data",
+            "array": _finite([b - a for a, b in zip(y, high, strict=True)]),
+            "arrayminus": _finite([a - b for a, b in zip(y, low, strict=True)]),
+            "color": style.pale(style.colour(place), 0.5),
+        },
+        customdata=[[style.plain(date)] for date in dates],
+        hovertemplate=f"%{{customdata[0]}}: %{{y:.4g}}{unit}<extra></extra>",
+    )
+    for shift in found.shifts:
+        drawn.add_vline(x=shift.run + 0.5, line={"dash": "dot", "color": style.GREY})
+    step = -(-len(x) // _MOST_DATES)
+    return drawn.update_xaxes(tickvals=x[::step], ticktext=[date[:10] for date in dates[::step]])
+
+
+def _finite(sizes: Sequence[float]) -> list[float | None]:
+    return [size if math.isfinite(size) else None for size in sizes]
