@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from robbench.cli.app import run
 from robbench.core.errors import UserError
+from robbench.reports.html.view import Pictures
 
 from .fuzzing import DAMAGES, ENVIRONMENTS, READERS, TOML_ODD, Damage, damage, lines
 
@@ -86,6 +87,7 @@ def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.setattr(f"robbench.tasks.{name}", reached)
     monkeypatch.setattr("robbench.tasks.report._examples", lambda *_: ([], []))
+    monkeypatch.setattr("robbench.tasks.view.run._pictures", lambda *_: (Pictures(), []))
 
 
 def tried(

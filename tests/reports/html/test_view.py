@@ -231,6 +231,17 @@ def test_the_list_works_from_the_keyboard(page):
     assert page.execute_script(selected) == "2"
 
 
+def test_the_next_sample_is_announced(page):
+    """Previous and Next keep the focus, and a live region names the sample they show."""
+    page.find_element("css selector", "[role=option]").click()
+    button = page.find_element("id", "after")
+    button.click()
+    head = page.find_element("id", "sample-head").text
+    assert head == f"Sample 00000000: class {EVIL}"
+    assert page.find_element("id", "said").get_attribute("textContent") == head
+    assert page.switch_to.active_element == button
+
+
 def test_a_sample_shows_its_pictures_and_its_trace(page):
     """At their own size, with texts; a run without points and one without the sample say so."""
     _set(page, "id", "1001")
@@ -278,9 +289,13 @@ def test_what_a_screen_reader_hears(page):
     assert named("option")
     assert any(name.startswith("Sample 00000000, class cat; A ") for name in named("option"))
     assert all(named("image"))
-    (status,) = [node for node in nodes if node["role"]["value"] == "status"]
-    live = {each["name"]: each["value"]["value"] for each in status["properties"]}
-    assert live["live"] == "polite"
+    statuses = [node for node in nodes if node["role"]["value"] == "status"]
+    assert [
+        each["value"]["value"]
+        for status in statuses
+        for each in status["properties"]
+        if each["name"] == "live"
+    ] == ["polite", "polite"]
     place = page.execute_script(
         "const o = document.querySelector('[role=option]'); return [o.ariaSetSize, o.ariaPosInSet]"
     )

@@ -224,7 +224,12 @@
     event.preventDefault();
   });
   addEventListener("keydown", (event) => { if (event.key === "Escape" && !event.defaultPrevented) close(); });
-  const step = (by) => { move(active + by, false); if (shown.length) show(shown[active], false); };
+  const step = (by) => { // the focus stays on the button, so the sample is announced
+    move(active + by, false);
+    if (!shown.length) return;
+    show(shown[active], false);
+    at("said").textContent = at("sample-head").textContent;
+  };
   at("before").addEventListener("click", () => step(-1));
   at("after").addEventListener("click", () => step(1));
   at("close").addEventListener("click", close);
