@@ -41,6 +41,8 @@ from robbench.tasks.train.naming import NAME
 from robbench.threat.model import ThreatModel
 
 GIVEN = f"{COLUMN}targets"  # what an array of targets is called
+USUAL_ATTACK = "autoattack-lite"
+
 Model: TypeAlias = nn.Module | Callable[[Any], Any] | Predicts
 
 
@@ -50,7 +52,7 @@ def evaluate(
     images: Images | str,
     labels: Any = None,
     threat: str = "linf:8/255",
-    attack: Attacks = "autoattack-lite",
+    attack: Attacks = USUAL_ATTACK,
     *,
     audit: int | None = None,
     audit_attack: Attacks = (),
@@ -82,7 +84,8 @@ def evaluate(
     images, labels: tensors or arrays, uint8 (0 to 255) or floats in [0,1], with one class number
     each; or a Dataset or DataLoader of such pairs; or the name of a data set such as `cifar10`,
     with its `split`, fetched where it is not there and `download` says so.
-    threat: such as `linf:8/255`, `l2:0.5`, or `l2:inf` for the smallest perturbation.
+    threat: such as `linf:8/255`, `l2:0.5`, or `l2:inf` for the smallest perturbation; or
+    `corruption:fog@3`, which takes no attack.
     attack: a spec such as `apgd:steps=50`, a cascade, a TOML file, an attack of your own
     (an object or its class), or a list of these, which form one worst case per sample.
     audit: so many of the samples that no attack broke, drawn at random, get audit_attack (by
@@ -115,7 +118,8 @@ def evaluate(
     config = validate(
         AttackConfig,
         given(
-            attack=attack_texts(attack),
+            # The default is no wish for an attack, where none is made.
+            attack=attack_texts(() if threats[0].corruption and attack == USUAL_ATTACK else attack),
             audit=audit,
             audit_attack=attack_texts(audit_attack),
             adaptive=adaptive,

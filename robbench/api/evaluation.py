@@ -133,10 +133,11 @@ class Evaluation:
 
         from robbench.api.progress import silent
         from robbench.core.device import placed
-        from robbench.tasks.check.plan import SLICE, CheckPlan
+        from robbench.tasks.check.plan import SLICE, CheckPlan, require_attacks
         from robbench.tasks.check.run import check_rows
 
         plan = self.plan
+        require_attacks(plan.threats[0], self.run.info["run_id"])
         asked = CheckPlan(
             plan.subject,
             plan.threats[0],

@@ -242,3 +242,20 @@ def test_an_audit_in_memory_is_that_of_the_store(trained_net, digits, tmp_path):
     assert saved["n_audited"].tolist() == [8]
     with pytest.raises(UserError, match="stronger audit_attack"):
         robbench.evaluate(trained_net, x, y, "linf:0.05", "apgd", audit=8, audit_attack="fgsm")
+
+
+def test_a_corruption_takes_no_attack(trained_net, digits):
+    """One severity, judged at the corrupted images; checks are of attacks."""
+    images, labels = digits[0][:40], digits[1][:40]
+    found = robbench.evaluate(trained_net, images, labels, threat="corruption:contrast@5")
+    rows = found.samples
+    assert (rows["robust"] == (rows["adv_pred"] == rows["label"])).all()
+    assert found.info["attack"] == "none"
+    for words, said in (
+        ({"threat": "corruption:contrast"}, "is 5 threat models: evaluate takes one"),
+        ({"threat": "corruption:contrast@5", "attack": "pgd"}, "leave out attack"),
+    ):
+        with pytest.raises(UserError, match=said):
+            robbench.evaluate(trained_net, images, labels, **words)
+    with pytest.raises(UserError, match="nothing to check"):
+        found.check()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from robbench.analysis.plots.lines import Plotted
+from robbench.core.corruptions import PREFIX, is_corruption
 from robbench.reports.figures.panels import percent_axis, stacked
 from robbench.reports.levels import in_levels, level, level_ticks
 
@@ -22,7 +23,10 @@ def curves(plotted: Plotted, width: float) -> Figure:
     figure = stacked(plotted, width, 0.62, symbols=True)
     (ax,) = figure.axes
     percent_axis(ax, "robust accuracy")
-    ax.set_xlabel(rf"budget $\varepsilon$ (${_NORMS[plotted.norm]}$)")
+    if is_corruption(plotted.norm):
+        ax.set_xlabel(f"severity of {plotted.norm.removeprefix(PREFIX).replace('_', ' ')}")
+    else:
+        ax.set_xlabel(rf"budget $\varepsilon$ (${_NORMS[plotted.norm]}$)")
     end = max(float(line.x[-1]) for line in plotted.lines)
     ax.set_xlim(0, end or 1)
     budgets = sorted({float(x) for line in plotted.lines if not line.steps for x in line.x})

@@ -162,11 +162,7 @@ def _of_run(
             "changed; attack it again"
         )
     threat = parse_threats([info["threat"]])[0][0]
-    if threat.corruption:
-        raise UserError(
-            f"run {info['run_id']} is under {threat.text}, which no attack seeks: there is nothing "
-            "to check"
-        )
+    require_attacks(threat, info["run_id"])
     if threat.target is not None:
         targets = dict(
             zip(*(run.samples[name].to_pylist() for name in ("sample_id", "target")), strict=True)
@@ -175,6 +171,14 @@ def _of_run(
         known = torch.tensor([targets[i] for i in split.ids.tolist()], device=split.ids.device)
         subject = subject._replace(split=dataclasses.replace(split, targets=known))
     return CheckPlan(subject, threat, data, info["seed"], run, path)
+
+
+def require_attacks(threat: ThreatModel, run_id: str) -> None:
+    """Raise UserError for a run under a corruption: checks are of attacks."""
+    if threat.corruption:
+        raise UserError(
+            f"run {run_id} is under {threat.text}, which no attack seeks: there is nothing to check"
+        )
 
 
 def _one_threat(texts: Sequence[str], data: str, subject: Subject) -> ThreatModel:

@@ -71,7 +71,7 @@ def attack_and_decide(
     listener.detail(f"run {run_id}: {gated.title}, {gated.plan.threat}, {gated.plan.attack}")
     for note in gated.plan.notes:
         listener.say(note)
-    if not gated.plan.replay:
+    if not gated.plan.replay and not gated.plan.threats[0].corruption:
         listener.say(
             "the baseline kept no points to replay, which would save time: attack it with "
             "--store-points"

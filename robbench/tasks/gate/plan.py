@@ -12,6 +12,7 @@ import torch
 
 from robbench.analysis.gate_checks import Tolerances
 from robbench.core import keyed
+from robbench.core.corruptions import is_corruption
 from robbench.core.errors import UserError
 from robbench.core.limits import time_text
 from robbench.core.spec import short_hash, validate
@@ -124,6 +125,7 @@ def _config(info: dict[str, Any], path: Path, batch_size: int | None) -> AttackC
         raise UserError(
             f"{what} does not say how it was attacked: make one with robbench attack"
         ) from None
+    kept = sibling_table(path, "points").is_file()
     given = {
         **{name: value for name, value in settings.items() if value is not None},
         "attack": specs,
@@ -133,7 +135,7 @@ def _config(info: dict[str, Any], path: Path, batch_size: int | None) -> AttackC
         "seed": info["seed"],
         "max_queries": info["max_queries"],
         "batch_size": batch_size or stored.get("batch_size"),
-        "replay": [str(path.absolute())] if sibling_table(path, "points").is_file() else [],
+        "replay": [str(path.absolute())] if kept and not is_corruption(info["norm"]) else [],
     }
     return validate(
         AttackConfig, {name: value for name, value in given.items() if value is not None}, what

@@ -103,7 +103,9 @@ def inspect_model(
     if access in WITHOUT_GRADIENTS and config.attack == AttackConfig().attack:
         config = dataclasses.replace(config, attack=(WITHOUT_GRADIENTS[access],))
     text = config.threat or (usual_threat(target.data or "", subject) or DEFAULT_THREAT,)
-    (threats,) = parse_threats(text)
+    threats, *others = parse_threats(text)
+    if others:
+        raise UserError(f"threat {', '.join(text)}: inspect forecasts one attack, name one of them")
     plan = plan_subject(
         subject, threats, config, data=target.data or "noise", store=None, device=device, find=find
     )

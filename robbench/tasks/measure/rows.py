@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from robbench.core.corruptions import is_corruption
 from robbench.core.errors import UserError
 from robbench.data.base import Split, class_difference
 from robbench.metrics.gradients import dual, flips
@@ -112,7 +113,7 @@ def flip_share(info: dict[str, Any], clean: Observations) -> Measure:
     detail: dict[str, Any] = (
         {"eps": info["eps"], "gradient": norm}
         if found is not None
-        else {"reason": "no gradients, no budget, or one in l0 or l0px, where no norm is dual"}
+        else {"reason": "no gradients, no budget, or none with a dual norm: l0, l0px, corruption"}
     )
     return Measure(
         "flip_share", "clean", info["split"], None if found is None else float(found.mean()), detail
@@ -120,7 +121,8 @@ def flip_share(info: dict[str, Any], clean: Observations) -> Measure:
 
 
 def _flips(info: dict[str, Any], clean: Observations) -> NDArray[np.bool_] | None:
-    if not math.isfinite(info["eps"]) or info["norm"] in ("l0", "l0px"):
+    no_dual = info["norm"] in ("l0", "l0px") or is_corruption(info["norm"])
+    if no_dual or not math.isfinite(info["eps"]):
         return None
     margin, length = (
         clean.columns[name].astype(np.float64)

@@ -15,6 +15,7 @@ from robbench.core.spec import canonical_json, option_names, validate
 from robbench.data.load import default_threat, load
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
+from robbench.tasks.attack.corruption import without_attacks
 from robbench.tasks.attack.entries import build_entries
 from robbench.tasks.attack.plan import parse_threats
 from robbench.tasks.certify import METHOD, require_certifiable
@@ -147,6 +148,9 @@ def _require_attack(settings: Mapping[str, Any], data: str | None) -> None:
     config = validate(AttackConfig, settings, "attack")
     usual = None if data is None else default_threat(data)
     for threats in parse_threats(config.threat or ([usual] if usual else []), config.target):
+        if threats[0].corruption:
+            without_attacks(config, threats[0])
+            continue
         build_entries(config.attack, threats)
         if config.audit_attack:
             build_entries(config.audit_attack, threats)

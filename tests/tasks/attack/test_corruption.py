@@ -108,3 +108,51 @@ def test_there_is_nothing_to_check(cli: Cli, tmp_path: Path) -> None:
     cli(f"{BASE} --threat corruption:fog@1 --out", tmp_path)
     done = cli(f"check '{MODEL}' --out", tmp_path)
     assert (done.code, "there is nothing to check" in done.err) == (2, True)
+
+
+def test_what_is_decided_is_not_made_again(cli: Cli, tmp_path: Path) -> None:
+    """A part, then the whole: the other samples are joined to it."""
+    command = f"{BASE} --threat corruption:shot_noise@2 --out"
+    cli(command, tmp_path, "--shard", "1/2")
+    done = cli(command, tmp_path)
+    assert "12 of 24 samples are decided already" in done.err
+    (rows,) = _table(tmp_path, "samples").values()
+    cli(command, tmp_path / "new")
+    (fresh,) = _table(tmp_path / "new", "samples").values()
+    assert rows == fresh
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "show RUN",
+        "report RUN",
+        "view RUN",
+        "measure RUN",
+        "compare RUN --pivot threat",
+        "history RUN",
+        "plot margins RUN",
+        f"baseline set RUN && gate --model {MODEL.replace('8', '4')} --max-drop 99",
+    ],
+)
+def test_other_commands_take_such_a_run(cli: Cli, tmp_path: Path, command: str) -> None:
+    """With its points, like any other."""
+    base = f"{BASE} --threat corruption:contrast@5 --store-points --json --out"
+    (row,) = cli(base, tmp_path).json["rows"]
+    for part in command.split(" && "):
+        done = cli(part.replace("RUN", row["run_id"]), "--out", tmp_path, cwd=tmp_path)
+        assert done.code == 0, done.err
+
+
+def test_a_measure_of_the_budget_is_none_of_a_severity(cli: Cli, tmp_path: Path) -> None:
+    """How many samples a perturbation of size 5 flips would be nonsense."""
+    cli(f"{BASE} --threat corruption:contrast@5 --store-points --out", tmp_path)
+    assert cli(f"measure '{MODEL}' --out", tmp_path).code == 0
+    (rows,) = _table(tmp_path, "measures").values()
+    (flips,) = (row for row in rows if row["name"] == "flip_share")
+    assert flips["value"] is None
+
+
+def test_inspect_takes_one_severity(cli: Cli) -> None:
+    done = cli(f"inspect {MODEL} --data digits --threat corruption:fog")
+    assert (done.code, "inspect forecasts one attack" in done.err) == (2, True)

@@ -13,6 +13,7 @@ from robbench.analysis.figure_data import Margins
 from robbench.analysis.figure_data import input_margins as margins_by_model
 from robbench.analysis.series import Floats, Series, numbers, series_by_facts
 from robbench.analysis.summary import n_unknown, quantile
+from robbench.core.corruptions import is_corruption
 from robbench.reports import texts
 from robbench.reports.html.captions import ANY_SIZE
 from robbench.reports.html.data import ReportData
@@ -54,8 +55,12 @@ def input_margins(material: ReportData) -> Section:
         Head("none found"),
     ]
     heads += [Head("not finished", "time or queries ran out"), Head("attacked up to")]
-    # The way to a target says nothing of that to the nearest mistake.
-    shown = [run for run in material.shown if run.info["target"] is None]
+    # The way to a target says nothing of that to the nearest mistake; a corruption seeks none.
+    shown = [
+        run
+        for run in material.shown
+        if run.info["target"] is None and not is_corruption(run.info["norm"])
+    ]
     for (data, split, norm), series in series_by_facts(shown).items():
         found = [one for one in margins_by_model(series, shown) if np.isfinite(one.smallest).any()]
         if not found:
