@@ -54,6 +54,7 @@ def change_points(
 
     Where the rate never changed, one is found with probability at most alpha (in (0,1)); where it
     did, a stretch `first` to `last` without a change is among those found with at most the same.
+    That is exact for two runs, for more it holds in the limit of many samples.
     The same seed gives the same answer. Raises ValueError for other shapes and another alpha.
     """
     import numpy as np

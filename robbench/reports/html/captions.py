@@ -37,7 +37,7 @@ WHAT = {
     "over-time": (
         "Runs of one model's name on the same samples, under the same threat model and attack, "
         "oldest first, with 95 % intervals. A dotted line is a change point: the probability of "
-        "any in a figure is 5 % at most where nothing changed."
+        "any in a figure is about 5 % at most where nothing changed."
     ),
     "gallery": (
         "Of each model the samples that fell to the smallest perturbations, among those it "
