@@ -5,11 +5,12 @@ The front matter is found as the Hugging Face Hub finds it.
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
+
+import yaml
 
 from robbench.core.errors import UserError
 from robbench.reports.card.markdown import BEGIN, END, MARK
@@ -26,7 +27,7 @@ def into_readme(
 
     Of the front matter only `model-index` is written anew: results of others in it are kept. model:
     its name, where the index has none. Raises UserError, beginning with `where`, for front matter
-    or markers that are broken, and without PyYAML.
+    or markers that are broken.
     """
     bom, text = (_BOM, text[1:]) if text.startswith(_BOM) else ("", text)
     line = "\r\n" if "\r\n" in text else "\n"
@@ -59,18 +60,17 @@ def _with_results(
     block: str, results: Sequence[Mapping[str, Any]], model: str, line: str, where: str
 ) -> str:
     """The front matter, between its marks, with the results in its model-index."""
-    yaml = _yaml()
-    old = _parsed(yaml, block, where)
+    old = _parsed(block, where)
     index = _index(old.get(_KEY), results, model, where)
     text = yaml.safe_dump({_KEY: index}, sort_keys=False, allow_unicode=True, width=10_000)
     text = text.rstrip("\n").replace("\n", line)
-    start, end = _span(yaml, block)
+    start, end = _span(block)
     if end:
         new = f"{block[:start]}{text}{block[end:]}"
     else:
         new = f"{block}{line}{text}" if block else text
     # As texts, because NaN is not equal to itself.
-    if repr(_parsed(yaml, new, where)) != repr({**old, _KEY: index}):
+    if repr(_parsed(new, where)) != repr({**old, _KEY: index}):
         _refuse(where, "write it one key a line, without braces")
     return new
 
@@ -100,7 +100,7 @@ def _is_ours(result: Any) -> bool:
     return all(isinstance(each, dict) and MARK in each for each in args)
 
 
-def _span(yaml: Any, block: str) -> tuple[int, int]:
+def _span(block: str) -> tuple[int, int]:
     """From where to where the model-index is; (0, 0) where there is none."""
     node = yaml.compose(block, Loader=yaml.SafeLoader)
     for key, value in node.value if node else ():
@@ -114,7 +114,7 @@ def _span(yaml: Any, block: str) -> tuple[int, int]:
     return 0, 0
 
 
-def _parsed(yaml: Any, block: str, where: str) -> dict[str, Any]:
+def _parsed(block: str, where: str) -> dict[str, Any]:
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(block)):
             _refuse(where, "it has YAML aliases, which cannot be kept: write them out")
@@ -137,10 +137,3 @@ def _parsed(yaml: Any, block: str, where: str) -> dict[str, Any]:
 
 def _refuse(where: str, why: str) -> NoReturn:
     raise UserError(f"{where}: its front matter (YAML between ---) cannot be merged: {why}")
-
-
-def _yaml() -> Any:
-    try:
-        return importlib.import_module("yaml")
-    except ModuleNotFoundError:
-        raise UserError("the metadata of a model card needs PyYAML: pip install pyyaml") from None

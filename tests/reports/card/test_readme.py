@@ -113,10 +113,3 @@ def test_what_is_broken_is_refused(text, why):
         merged(text)
     assert str(error.value).startswith("README.md: ")
     assert "\n" not in str(error.value)
-
-
-def test_without_pyyaml(monkeypatch):
-    """One line says what to install."""
-    monkeypatch.setitem(__import__("sys").modules, "yaml", None)
-    with pytest.raises(UserError, match="pip install pyyaml"):
-        merged("")
