@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -63,11 +64,20 @@ def _sheet(sheet: Sheet, losses: Sequence[str], rows: pd.DataFrame) -> str:
                 mean_text(each, column.scale, column.digits)
                 for each, column in zip(seeds, sheet.columns, strict=True)
             ]
-            found.append([f"`{loss}`", *texts])
+            found.append([f"`{loss}`", *texts, *([_failed(rows, loss)] if sheet.checks else [])])
     if not found:
         return ""
     head = f"loss ({sheet.title})" if sheet.title else "loss"
-    return table([head, *(column.head for column in sheet.columns)], found)
+    heads = [column.head for column in sheet.columns]
+    return table([head, *heads, *(["failed checks"] if sheet.checks else [])], found)
+
+
+def _failed(rows: pd.DataFrame, loss: str) -> str:
+    """The checks of severity error that failed, and of how many runs."""
+    times = Counter(
+        name for row in rows[rows.loss == loss].failed_checks for name in json.loads(row)
+    )
+    return ", ".join(f"{name} {count}" for name, count in sorted(times.items())) or "-"
 
 
 def _losses(sweep: str) -> list[str]:

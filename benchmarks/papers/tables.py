@@ -19,11 +19,12 @@ class Column(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """A table of a sweep: `where` chooses its rows."""
+    """A table of a sweep: `where` chooses its rows, `checks` shows the checks that failed."""
 
     title: str
     columns: tuple[Column, ...]
     where: Mapping[str, str] = {}
+    checks: bool = False
 
 
 CLEAN = Column("clean", "clean_accuracy")
@@ -117,6 +118,7 @@ SHEETS: dict[str, tuple[Sheet, ...]] = {
                     Column("queries", "queries", {}, 1.0, 0),
                     Column("passes", "train_passes", {}, 1.0, 1),
                 ),
+                checks=True,
             ),
         )
         for sweep in (
@@ -133,6 +135,7 @@ SHEETS: dict[str, tuple[Sheet, ...]] = {
             f"linf:{eps}",
             (*_ATTACKED, _measure("worst margin, median", "logit_margin_median worst test")),
             {"threat": f"linf:{eps}"},
+            checks=True,
         )
         for eps in ("0.1", "0.3")
     ),
