@@ -26,7 +26,7 @@ from robbench.attacks.apgd_l1 import SparseState
 from robbench.attacks.base import Answer, Attack, Oracle, cut_targets
 from robbench.attacks.target_order import Order, nearest, queries, targets
 from robbench.core.rows import Rows, lift, nowhere, pick
-from robbench.core.spec import Number
+from robbench.core.spec import Number, require_unset
 from robbench.objectives import TARGETED, find_objective
 from robbench.threat.problem import Problem
 
@@ -162,6 +162,10 @@ class APGD(Attack[State | SparseState]):
     ] = True
 
     can_target = True
+
+    def __post_init__(self) -> None:
+        if self.objective not in TARGETED:
+            require_unset(self, ("targets", "order"), "attack apgd", "objective=dlr-targeted")
 
     @property
     def kinds(self) -> frozenset[str]:

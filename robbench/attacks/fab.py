@@ -39,7 +39,7 @@ from robbench.attacks.base import Attack, Oracle, cut_targets
 from robbench.attacks.hyperplane import to_hyperplane
 from robbench.attacks.target_order import Order, boundaries, nearest, queries, targets
 from robbench.core.rows import Rows, lift, made_where, pick
-from robbench.core.spec import Number
+from robbench.core.spec import Number, require_unset
 from robbench.objectives import margin, target_lead
 from robbench.threat.problem import Problem
 
@@ -100,6 +100,12 @@ class FAB(Attack[State]):
     norms = frozenset({"linf", "l2", "l1"})
     goal = "minimum-norm"
     can_target = True
+
+    def __post_init__(self) -> None:
+        if self.targeted:
+            require_unset(self, ("candidates",), "attack fab", "targeted=false")
+        else:
+            require_unset(self, ("targets", "order"), "attack fab", "targeted=true")
 
     @property
     def steps(self) -> int:  # type: ignore[override]

@@ -15,7 +15,7 @@ import itertools
 import json
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
@@ -240,6 +240,18 @@ def options_of(built: Any) -> dict[str, Any]:
     return {
         field.name: getattr(built, field.name) for field in dataclasses.fields(built) if field.init
     }
+
+
+def require_unset(built: Any, names: Iterable[str], what: str, needs: str) -> None:
+    """Raise UserError for an option that differs from its default where nothing reads it.
+
+    names: options of `built`, a dataclass. what: how messages call it; needs: the setting that
+    would read them.
+    """
+    for field in dataclasses.fields(built):
+        value = getattr(built, field.name, None)
+        if field.name in names and value != field.default:
+            raise UserError(f"{what}: {field.name}={value_text(value)} needs {needs}")
 
 
 def canonical_json(value: Any) -> str:

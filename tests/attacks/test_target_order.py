@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from robbench.attacks.base import AttackEntry
 from robbench.attacks.target_order import nearest, queries
 from robbench.catalogue.builtins import ATTACKS
+from robbench.core.errors import UserError
 from robbench.core.tiles import Tiles
 from robbench.engine.evaluate import evaluate
 from robbench.engine.oracle import ModelOracle, blank_book
@@ -124,3 +125,24 @@ def test_attacks_that_rank_conform() -> None:
     """Also inside another attack, which has the same ranking."""
     check_attack("fab-t:iterations=2,targets=2,order=distance")
     check_attack("eot:attack=(apgd-t:steps=2,targets=2,order=distance),draws=2")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("fab:targets=3", "attack fab: targets=3 needs targeted=true"),
+        ("fab:order=distance", "attack fab: order=distance needs targeted=true"),
+        ("fab-t:candidates=3", "attack fab: candidates=3 needs targeted=false"),
+        ("apgd-ce:targets=3", "attack apgd: targets=3 needs objective=dlr-targeted"),
+        ("apgd-dlr:order=distance", "attack apgd: order=distance needs objective=dlr-targeted"),
+    ],
+)
+def test_an_option_that_nothing_reads_is_refused(spec: str, said: str) -> None:
+    """Else two specs of one attack would be compared as two attacks; a default says nothing."""
+    with pytest.raises(UserError) as error:
+        ATTACKS.build(spec)
+    assert str(error.value) == said
+    name, option = spec.partition(":")[::2]
+    default = {"targets": "targets=9", "order": "order=margin", "candidates": "candidates=9"}
+    same = f"{name}:{default[option.partition('=')[0]]}"
+    assert ATTACKS.build(same) == ATTACKS.build(name)

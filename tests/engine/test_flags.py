@@ -103,7 +103,7 @@ def test_targets_of_other_attacks_and_of_wrapped_ones_are_told() -> None:
     assert [flag.text for flag in adaptations(4, [("fab-t", fab)])] == [
         "fab-t was adapted to 4 classes: 9 targets are cut to 3"
     ]
-    assert not adaptations(4, [("fab", ATTACKS.build("fab:targets=9"))])
+    assert not adaptations(4, [("fab", ATTACKS.build("fab"))])
     assert len(adaptations(4, [("eot:attack=fab-t", ATTACKS.build("eot:attack=fab-t"))])) == 1
 
 
