@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +40,17 @@ class Bundled(NamedTuple):
     needs: list[str]
 
 
+class Need(NamedTuple):
+    """What a bundle leaves out and its verification takes: in words, and the facts in these."""
+
+    text: str
+    facts: tuple[str, ...]
+
+    def is_said_by(self, text: str) -> bool:
+        """Whether a text, however it is worded, holds each of the facts as words of its own."""
+        return all(re.search(rf"(?<!\w){re.escape(fact)}(?!\w)", text) for fact in self.facts)
+
+
 def bundle(
     names: Sequence[str],
     file: Path,
@@ -58,7 +70,7 @@ def bundle(
     """
     require_output(file)
     store, where = Store(out), find_device(device)
-    members, facts, needs = dict[str, Path](), list[dict[str, Any]](), list[str]()
+    members, facts, needs = dict[str, Path](), list[dict[str, Any]](), list[Need]()
     for path in store.find_local(names):
         run = read_run(path)
         info = run.info
@@ -85,10 +97,10 @@ def bundle(
         _add(members, {**parts, **weights})
         facts.append({**facts_of(info), "packed": sorted(weights)})
         needs += needs_of(info, packed=bool(weights), points=tables["points"].is_file())
-    needs = list(dict.fromkeys(needs))
-    about = {"robbench": robbench.__version__, "runs": facts, "needs": needs}
+    said = list(dict.fromkeys(need.text for need in needs))
+    about = {"robbench": robbench.__version__, "runs": facts, "needs": said}
     write_bundle(file, members, about)
-    return Bundled(file, sha256(file), sorted(members), needs)
+    return Bundled(file, sha256(file), sorted(members), said)
 
 
 def facts_of(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,15 +140,18 @@ def _add(members: dict[str, Path], parts: Mapping[str, Path]) -> None:
         members[name] = path
 
 
-def needs_of(info: Mapping[str, Any], *, packed: bool, points: bool) -> list[str]:
-    """What it takes to verify a run besides its bundle; `verify` compares these words."""
-    subset = f", {info['subset']}" if info["subset"] else ""
-    needs = [f"data {info['data']} {info['split']}{subset} (samples {info['data_hash']})"]
+def needs_of(info: Mapping[str, Any], *, packed: bool, points: bool) -> list[Need]:
+    """What it takes to verify a run besides its bundle. info: the row of the run."""
+    data, split, subset, samples = (info[name] for name in ("data", "split", "subset", "data_hash"))
+    text = f"data {data} {split}{f', {subset}' if subset else ''} (samples {samples})"
+    needs = [Need(text, ("data", data, split, *([subset] if subset else []), samples))]
     if not packed:
-        needs.append(f"model {attacked_model(info)} (hash {info['model_hash']})")
+        model, digest = attacked_model(info), info["model_hash"]
+        needs.append(Need(f"model {model} (hash {digest})", ("model", model, digest)))
     if not points:
-        needs.append(
+        text = (
             f"points of run {info['run_id']}, which kept none: its robust accuracy cannot be "
             "confirmed (attack with --store-points)"
         )
+        needs.append(Need(text, ("points", info["run_id"])))
     return needs

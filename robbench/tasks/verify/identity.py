@@ -10,7 +10,7 @@ from robbench.data.subset import limit_subset
 from robbench.store.answers import same_answers
 from robbench.store.run import Run
 from robbench.tasks.attack.rows import class_names
-from robbench.tasks.bundle import facts_of
+from robbench.tasks.bundle import Need, facts_of
 from robbench.tasks.subject import Subject
 from robbench.tasks.verify.claims import Claim, Verdict, of_facts, of_hash
 from robbench.tasks.verify.points import Evidence
@@ -75,12 +75,19 @@ def of_manifest(info: Mapping[str, Any], said: Mapping[str, Any], packed: Sequen
     return of_facts(info["run_id"], "manifest", said, found, "the manifest says")
 
 
-def of_needs(said: Any, found: Sequence[str]) -> Claim:
-    """Whether the manifest says what else it takes to verify the bundle."""
-    known = said if isinstance(said, list) else []
-    why = [f"it takes {need}" for need in found if need not in known]
-    why += [f"it does not take {str(need)[:200]}" for need in known if need not in found]
-    verdict: Verdict = "confirmed" if said == [*found] else "refuted"
+def of_needs(said: Any, found: Sequence[Need]) -> Claim:
+    """Whether the manifest says what else it takes to verify the bundle.
+
+    By the names and hashes in its words, which differ from one version of robbench to another.
+    """
+    known = [str(text) for text in said] if isinstance(said, list) else []
+    why = [f"it takes {need.text}" for need in found if not any(map(need.is_said_by, known))]
+    why += [
+        f"it does not take {text[:200]}"
+        for text in known
+        if not any(need.is_said_by(text) for need in found)
+    ]
+    verdict: Verdict = "refuted" if why else "confirmed"
     return Claim(None, "needs", f"{len(known)}", f"{len(found)}", verdict, "; ".join(why))
 
 

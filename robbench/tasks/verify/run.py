@@ -22,7 +22,7 @@ from robbench.store.locations import sibling_table
 from robbench.store.row import run_row
 from robbench.store.run import Run, attacked_model, read_points, read_run
 from robbench.store.store import Store
-from robbench.tasks.bundle import model_files, needs_of
+from robbench.tasks.bundle import Need, model_files, needs_of
 from robbench.tasks.listener import Listener
 from robbench.tasks.rebuild import folder_of, rebuild
 from robbench.tasks.subject import Subject, of_run
@@ -206,7 +206,7 @@ def _of_manifest(manifest: Mapping[str, Any], folder: Path) -> tuple[list[Claim]
 
     Of each run, in the order of their files, and of what else it takes to verify them.
     """
-    store, facts, needs = Store(folder), dict[str, Claim](), list[str]()
+    store, facts, needs = Store(folder), dict[str, Claim](), list[Need]()
     for said in manifest["runs"]:
         path = store.run_path(said["run_id"])
         info, points = run_row(path), sibling_table(path, "points").is_file()

@@ -98,3 +98,31 @@ def test_a_bundle_without_its_model_says_so(attacked_at, tmp_path):
     found, _ = verify([str(file)], out=attacked_at)
     claims = {c.claim: c.verdict for one in found for c in one.claims}
     assert (claims["manifest"], claims["needs"]) == ("confirmed", "confirmed")
+
+
+def test_what_it_takes_is_compared_by_facts_not_by_words(attacked_at, tmp_path, repack):
+    """A bundle of another version says the same otherwise; a name or hash that differs is a lie."""
+    file = tmp_path / "b.zip"
+    bundle(["at", "ce"], file, with_model=False, out=attacked_at)
+
+    def verdict():
+        found, _ = verify([str(file)], out=attacked_at)
+        (claim,) = (c for one in found for c in one.claims if c.claim == "needs")
+        return claim.verdict
+
+    words = {"(samples ": "whose samples have the hash (", "model ": "a model named "}
+    words |= {"points of run ": "run ", ", which kept none: ": " kept no points, so "}
+
+    def reword(manifest, parts):
+        for old, new in words.items():
+            manifest["needs"] = [text.replace(old, new) for text in manifest["needs"]]
+
+    repack(file, reword)
+    assert verdict() == "confirmed"
+    for old, new in (("digits test", "cifar10 test"), ("first=30", "first=3"), ("ce (", "other (")):
+        words = {old: new}
+        repack(file, reword)
+        assert verdict() == "refuted", old
+        words = {new: old}
+        repack(file, reword)
+        assert verdict() == "confirmed"
