@@ -8,10 +8,8 @@ from typing import Annotated
 import typer
 
 from robbench.cli import options as o
-from robbench.cli.compare import Where
 from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_result, reported, results
-from robbench.cli.verify import Out
 
 WHAT = "What to write"
 Runs = Annotated[
@@ -45,15 +43,7 @@ Into = Annotated[
         help="Put the section and the metadata into this model card; all else in it stays.",
     ),
 ]
-Model = Annotated[
-    str | None,
-    option(
-        "--model",
-        panel=WHAT,
-        metavar="NAME|PATH",
-        help="The runs' model, if it is no longer under its name.",
-    ),
-]
+Model = Annotated[str | None, o.moved_model(WHAT)]
 
 
 @reported
@@ -62,9 +52,9 @@ def card(
     form: Format = "markdown",
     card_file: File = None,
     into: Into = None,
-    where: Where = None,
+    where: o.Where = None,
     model: Model = None,
-    out: Out = Path("runs"),
+    out: o.OutOfRuns = Path("runs"),
     data_dir: o.DataDir = None,
     download: o.Download = False,
     trust_code: o.TrustCode = False,

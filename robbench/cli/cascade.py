@@ -9,7 +9,6 @@ import typer
 
 from robbench.cli import options as o
 from robbench.cli.command import Command
-from robbench.cli.compare import Where
 from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_result, print_rich, reported
 
@@ -48,7 +47,7 @@ Force = Annotated[bool, option("--force", panel=o.SHOW, help="Replace the file o
 @reported
 def suggest(
     runs: o.Runs = None,
-    where: Where = None,
+    where: o.Where = None,
     max_queries: MaxQueries = None,
     seed: Seed = 0,
     toml: Toml = None,

@@ -21,21 +21,12 @@ if TYPE_CHECKING:
     from robbench.analysis.pivot import Pivot as PivotOf
 
 Row: TypeAlias = Mapping[str, Any]
-WHICH, TABLE = "Which runs", "Table"
-Where = Annotated[
-    list[str] | None,
-    option(
-        "--where",
-        panel=WHICH,
-        metavar="COLUMN=VALUE",
-        help="Only runs of which this holds, such as threat=linf:0.15 or tag=nightly.",
-    ),
-]
+TABLE = "Table"
 Allow = Annotated[
     list[str] | None,
     option(
         "--allow",
-        panel=WHICH,
+        panel=o.WHICH,
         metavar="KIND",
         help="Show runs together, marked, that differ in data, split, subset, samples, attack "
         "or limits.",
@@ -106,7 +97,7 @@ Parquet = Annotated[
 @reported
 def compare(
     runs: o.Runs = None,
-    where: Where = None,
+    where: o.Where = None,
     allow: Allow = None,
     over_seeds: OverSeeds = False,
     best_last: BestLast = False,

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 from robbench.cli import options as o
-from robbench.cli.compare import Where
 from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_result, reported, results
 from robbench.core.errors import UserError
@@ -26,7 +25,7 @@ To = Annotated[
 def export(
     to: To,
     runs: o.Runs = None,
-    where: Where = None,
+    where: o.Where = None,
     out: o.Out = Path("runs"),
     as_json: o.Json = False,
     quiet: o.Quiet = False,

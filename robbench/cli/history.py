@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from robbench.cli import options as o
-from robbench.cli.compare import WHICH, Where
 from robbench.cli.options import how_many, option
 from robbench.cli.reporter import Reporter, print_json, print_rich, reported, results
 
@@ -25,7 +24,7 @@ Measure = Annotated[
     str | None,
     option(
         "--measure",
-        panel=WHICH,
+        panel=o.WHICH,
         metavar="MEASURE",
         help="robust_accuracy, clean_accuracy or, of runs without a budget, median_distance.",
     ),
@@ -34,7 +33,7 @@ Last = Annotated[
     str | None,
     option(
         "--last",
-        panel=WHICH,
+        panel=o.WHICH,
         metavar="N",
         help="Only the last N runs, or all (default: 50).",
         show_default=False,
@@ -45,7 +44,7 @@ Last = Annotated[
 @reported
 def history(
     name: Name,
-    where: Where = None,
+    where: o.Where = None,
     measure: Measure = None,
     last: Last = None,
     out: o.Out = Path("runs"),

@@ -11,7 +11,7 @@ import typer
 from robbench.core.errors import UserError
 from robbench.store.locations import is_address
 
-RUN, PLACE, SHOW = "Run", "Where", "Output"
+RUN, WHICH, PLACE, SHOW = "Run", "Which runs", "Where", "Output"
 
 
 def option(*names: str, panel: str, help: str, **extra: Any) -> Any:
@@ -22,6 +22,16 @@ def option(*names: str, panel: str, help: str, **extra: Any) -> Any:
 def output(given: str | Path) -> Any:
     """A path; an address as it is, for which `reported` gives the command a working copy."""
     return given if is_address(str(given)) else Path(given)
+
+
+def moved_model(panel: str) -> Any:
+    """`--model`, of commands that read runs whose model may have moved."""
+    return option(
+        "--model",
+        panel=panel,
+        metavar="NAME|PATH",
+        help="The runs' model, if it is no longer under its name.",
+    )
 
 
 def how_many(flag: str, given: str | None, otherwise: int | None) -> int | None:
@@ -43,6 +53,18 @@ Out = Annotated[
         metavar="PATH",
         parser=output,
         help="Output folder, or an address such as s3://bucket/runs.",
+    ),
+]
+# Where -o is the file that is written.
+OutOfRuns = Annotated[
+    Path,
+    option(
+        "--out",
+        panel=PLACE,
+        envvar="ROBBENCH_OUT",
+        metavar="PATH",
+        parser=output,
+        help="Output folder of the runs, or an address such as s3://bucket/runs.",
     ),
 ]
 DataDir = Annotated[
@@ -164,7 +186,18 @@ Runs = Annotated[
         "nothing means all of the store.",
     ),
 ]
+Where = Annotated[
+    list[str] | None,
+    option(
+        "--where",
+        panel=WHICH,
+        metavar="COLUMN=VALUE",
+        help="Only runs of which this holds, such as threat=linf:0.15 or tag=nightly.",
+    ),
+]
 
 Json = Annotated[bool, option("--json", panel=SHOW, help="One JSON object on stdout.")]
 Quiet = Annotated[bool, option("-q", "--quiet", panel=SHOW, help="No progress, no messages.")]
 Verbose = Annotated[bool, option("-v", "--verbose", panel=SHOW, help="More messages.")]
+Title = Annotated[str, option("--title", panel=SHOW, help="Title of the page.")]
+Open = Annotated[bool, option("--open", panel=SHOW, help="Show the page in a browser.")]

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from robbench.cli import options as o
-from robbench.cli.compare import Where
 from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_result, reported
 
@@ -20,17 +19,6 @@ Kind = Annotated[
         "spectrum: singular values of the features. training: accuracies and loss by epoch. "
         "cost: robust accuracy left against queries. history: robust accuracy from run to run.",
         autocompletion=lambda: ["curves", "margins", "spectrum", "training", "cost", "history"],
-    ),
-]
-Out = Annotated[
-    Path,
-    option(
-        "--out",
-        panel=o.PLACE,
-        envvar="ROBBENCH_OUT",
-        metavar="PATH",
-        parser=o.output,
-        help="Folder with the runs, or its address.",
     ),
 ]
 FigureFile = Annotated[
@@ -67,10 +55,10 @@ def plot(
     runs: o.Runs = None,
     figure: FigureFile = None,
     csv: CsvFile = None,
-    where: Where = None,
+    where: o.Where = None,
     over_seeds: OverSeeds = False,
     width: Width = None,
-    out: Out = Path("runs"),
+    out: o.OutOfRuns = Path("runs"),
     as_json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,

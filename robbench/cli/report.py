@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robbench.cli import options as o
-from robbench.cli.compare import Where
 from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_result, reported
 
@@ -47,19 +46,17 @@ Cdn = Annotated[
         help="Load the figures' library from cdn.plot.ly: a small page, figures need the network.",
     ),
 ]
-Title = Annotated[str, option("--title", panel=o.SHOW, help="Its title.")]
-Open = Annotated[bool, option("--open", panel=o.SHOW, help="Show it in a browser.")]
 
 
 @reported
 def report(
     runs: Runs = None,
     html: Html = Path("report.html"),
-    where: Where = None,
-    title: Title = "Robustness report",
+    where: o.Where = None,
+    title: o.Title = "Robustness report",
     over_seeds: OverSeeds = False,
     cdn: Cdn = False,
-    open_: Open = False,
+    open_: o.Open = False,
     out: o.Out = Path("runs"),
     data_dir: o.DataDir = None,
     trust_code: o.TrustCode = False,

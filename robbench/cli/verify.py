@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -16,15 +16,6 @@ WHAT = "What to verify"
 PACK = "What to pack"
 
 
-def _moved_model(panel: str) -> Any:
-    return option(
-        "--model",
-        panel=panel,
-        metavar="NAME|PATH",
-        help="The runs' model, if it is no longer under its name.",
-    )
-
-
 Targets = Annotated[
     list[str],
     typer.Argument(
@@ -33,7 +24,7 @@ Targets = Annotated[
         autocompletion=o.known_runs,
     ),
 ]
-Model = Annotated[str | None, _moved_model(WHAT)]
+Model = Annotated[str | None, o.moved_model(WHAT)]
 Data = Annotated[
     str | None,
     option(
@@ -57,19 +48,7 @@ File = Annotated[
 NoModel = Annotated[
     bool, option("--no-model", panel=PACK, help="Pack only the hash of the model, no weights.")
 ]
-PackedModel = Annotated[str | None, _moved_model(PACK)]
-# Without its short form, which here is that of the file.
-Out = Annotated[
-    Path,
-    option(
-        "--out",
-        panel=o.PLACE,
-        envvar="ROBBENCH_OUT",
-        metavar="PATH",
-        parser=o.output,
-        help="Output folder of the runs, or an address such as s3://bucket/runs.",
-    ),
-]
+PackedModel = Annotated[str | None, o.moved_model(PACK)]
 
 
 @reported
@@ -124,7 +103,7 @@ def bundle(
     bundle_file: File,
     no_model: NoModel = False,
     model: PackedModel = None,
-    out: Out = Path("runs"),
+    out: o.OutOfRuns = Path("runs"),
     device: o.Device = "auto",
     data_dir: o.DataDir = None,
     download: o.Download = False,

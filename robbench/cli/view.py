@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 from robbench.cli import options as o
-from robbench.cli.compare import Where
 from robbench.cli.options import option
-from robbench.cli.report import Open, show_page
+from robbench.cli.report import show_page
 from robbench.cli.reporter import Reporter, print_json, print_result, reported
-from robbench.cli.verify import Out
 
 WHAT = "What to show"
 Html = Annotated[
@@ -42,20 +40,19 @@ Trace = Annotated[
         help="For N samples, drawn by --seed, the margin along the steps of an attack.",
     ),
 ]
-Title = Annotated[str, option("--title", panel=o.SHOW, help="Its title.")]
 
 
 @reported
 def view(
     runs: o.Runs = None,
     html: Html = Path("view.html"),
-    where: Where = None,
+    where: o.Where = None,
     limit: Limit = None,
     trace: Trace = 0,
     seed: o.Seed = None,
-    title: Title = "Samples",
-    open_: Open = False,
-    out: Out = Path("runs"),
+    title: o.Title = "Samples",
+    open_: o.Open = False,
+    out: o.OutOfRuns = Path("runs"),
     device: o.Device = "auto",
     data_dir: o.DataDir = None,
     download: o.Download = False,
