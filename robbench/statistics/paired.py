@@ -14,6 +14,7 @@ trial: exact unconditional design and analysis", Biometrics 47, 1991; R. L. Berg
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ _SHARES = 17
 """Shares looked at, evenly over their interval: the score hardly depends on them."""
 _MANY = 5_000
 """Above this many changed pairs the score is close to normal, and the exact sum is slow."""
+_NOTHING = 1e-18
+"""A chance that adds nothing to a p value of 0.001 or more, even from thousands of terms."""
 _STEPS = 16
 """Halvings in search of the end of an interval: to 0.002 points."""
 
@@ -70,8 +73,12 @@ def _check(lost: int, won: int, n: int) -> None:
         raise ValueError(f"{lost} lost and {won} won are not parts of {n} pairs")
 
 
+@lru_cache(maxsize=4096)
 def _least(lost: int, won: int, n: int, alpha: float) -> float:
-    """The least drop that is not ruled out from below, by bisection."""
+    """The least drop that is not ruled out from below, by bisection.
+
+    A history or a gate against many runs asks for the same few counts again and again.
+    """
     low, high = -1.0, (lost - won) / n
     for _ in range(_STEPS):
         middle = (low + high) / 2
@@ -134,6 +141,9 @@ def _tails(seen: float, n: int, drop: float, shares: Floats) -> Floats:
     ways = gammaln(n + 1) - gammaln(changed + 1) - gammaln(n - changed + 1)
     # Probability [S,M] of m changed pairs.
     chance = np.exp(ways + xlogy(changed, shares[:, None]) + xlog1py(n - changed, -shares[:, None]))
-    most = np.where(high > 0, bdtrc((high - 1).clip(0), changed, loss[:, None].clip(0, 1)), 1.0)
-    tails: Floats = (chance * np.where(high > changed, 0.0, most)).sum(1)
+    # The sum over losses is the slow part: only where it is neither 0 nor 1 and counts.
+    most = np.where(high > 0, np.zeros_like(chance), 1.0)
+    needed = (high > 0) & (high <= changed) & (chance > _NOTHING)
+    bdtrc((high - 1).clip(0), changed, loss[:, None].clip(0, 1), out=most, where=needed)
+    tails: Floats = (chance * most).sum(1)
     return tails
