@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
+
+import torch
 
 from robbench.attacks.base import AnyAttack
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core.errors import UserError
 from robbench.data.targets import aim
 from robbench.engine.flags import make_flag
+from robbench.store.run import Run
 from robbench.tasks.subject import Subject
 from robbench.threat.model import ThreatModel
 
@@ -30,6 +34,18 @@ def aimed(
     flags = [make_flag("of-target-class", out, n)] if out else []
     subject = subject._replace(split=found.split, remarks=(*subject.remarks, *flags))
     return subject, [threat.towards(found.target) for threat in threats]
+
+
+def aimed_as(subject: Subject, run: Run) -> Subject:
+    """The subject with the classes that the samples of a run had to reach, if it had a target."""
+    if run.info["target"] is None:
+        return subject
+    targets = dict(
+        zip(*(run.samples[name].to_pylist() for name in ("sample_id", "target")), strict=True)
+    )
+    split = subject.split
+    known = torch.tensor([targets[i] for i in split.ids.tolist()], device=split.ids.device)
+    return subject._replace(split=dataclasses.replace(split, targets=known))
 
 
 def require_target(attack: AnyAttack, spec: str, threat: ThreatModel) -> None:

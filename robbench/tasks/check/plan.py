@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from robbench.core.device import find_device
@@ -22,6 +21,7 @@ from robbench.store.run import Run, attacked_model, read_run
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import parse_threats, usual_threat
+from robbench.tasks.attack.target import aimed_as
 from robbench.tasks.subject import Subject, find_subject, not_found, of_run
 from robbench.tasks.train.plan import known_threat
 from robbench.threat.model import ThreatModel, require_inside
@@ -163,14 +163,7 @@ def _of_run(
         )
     threat = parse_threats([info["threat"]])[0][0]
     require_attacks(threat, info["run_id"])
-    if threat.target is not None:
-        targets = dict(
-            zip(*(run.samples[name].to_pylist() for name in ("sample_id", "target")), strict=True)
-        )
-        split = subject.split
-        known = torch.tensor([targets[i] for i in split.ids.tolist()], device=split.ids.device)
-        subject = subject._replace(split=dataclasses.replace(split, targets=known))
-    return CheckPlan(subject, threat, data, info["seed"], run, path)
+    return CheckPlan(aimed_as(subject, run), threat, data, info["seed"], run, path)
 
 
 def require_attacks(threat: ThreatModel, run_id: str) -> None:

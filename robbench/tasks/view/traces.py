@@ -23,6 +23,7 @@ from robbench.reports.html.view import Path as Margins
 from robbench.store.run import Run
 from robbench.store.store import Store
 from robbench.tasks.attack.plan import parse_threats
+from robbench.tasks.attack.target import aimed_as
 from robbench.tasks.measure.rows import require_same
 from robbench.tasks.rebuild import folder_of, rebuild
 from robbench.tasks.subject import Subject, of_run
@@ -82,6 +83,7 @@ def _trace(
     if not shows(access_of(subject.model), "white-box"):
         raise UserError("its model shows no gradients")
     spec, attack = _followed(info, threat)
+    subject = aimed_as(subject, run)
     return _follow(subject, threat, spec, attack, set(samples), info["seed"])
 
 

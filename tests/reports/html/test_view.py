@@ -91,6 +91,13 @@ def _count(driver: Any) -> str:
     return driver.find_element("id", "count").text
 
 
+def _heads(driver: Any) -> list[str]:
+    """The starts of the ids of the samples that are drawn."""
+    return driver.execute_script(
+        "return [...document.querySelectorAll('[role=option] code')].map((c) => c.textContent)"
+    )
+
+
 def _broken(run: Any) -> set[int]:
     rows = run.samples.to_pylist()
     return {row["sample_id"] for row in rows if row["adversarial"] and row["clean_correct"]}
@@ -221,8 +228,12 @@ def test_the_list_works_from_the_keyboard(page):
     assert page.execute_script(selected) == "2"
     box.send_keys(Keys.END)
     assert page.execute_script(selected) == "40"
-    active = box.get_attribute("aria-activedescendant")
-    assert page.find_element("id", active).get_attribute("aria-selected") == "true"
+    active = (
+        "const box = document.getElementById('list');"
+        "const option = document.getElementById(box.getAttribute('aria-activedescendant'));"
+        "return option.getAttribute('aria-selected')"
+    )
+    assert page.execute_script(active) == "true"  # in one step: scrolling draws the options anew
     box.send_keys(Keys.HOME, Keys.ARROW_DOWN, Keys.ENTER)
     assert page.switch_to.active_element.get_attribute("id") == "sample-head"
     page.switch_to.active_element.send_keys(Keys.ESCAPE)
@@ -240,6 +251,106 @@ def test_the_next_sample_is_announced(page):
     assert head == f"Sample 00000000: class {EVIL}"
     assert page.find_element("id", "said").get_attribute("textContent") == head
     assert page.switch_to.active_element == button
+
+
+def test_next_of_a_sample_that_the_filters_leave_out_is_the_first(page):
+    """None of the samples found is passed over."""
+    _set(page, "state", "broken")
+    first = _heads(page)[0]
+    _set(page, "state", "misclassified")
+    page.find_element("css selector", "[role=option]").click()
+    _set(page, "state", "broken")
+    page.find_element("id", "after").click()
+    assert page.find_element("id", "sample-head").text.startswith(f"Sample {first}:")
+    page.find_element("id", "after").click()
+    selected = page.find_element("css selector", "[aria-selected=true]")
+    assert selected.get_attribute("aria-posinset") == "2"
+
+
+def test_the_order_is_of_the_runs_that_meet_the_filters(chromium, add_run, handmade_rows, tmp_path):
+    """What another run misclassifies at distance 0 does not come first among the broken."""
+    broken = {"broken_by": "pgd", "adversarial": True, "clean_correct": True}
+    wrong = {"broken_by": "clean", "adversarial": True, "clean_correct": False, "dist_linf": 0.0}
+    changes = {
+        "a": [{"dist_linf": 0.05}, {"dist_linf": 0.01}, {"dist_linf": 0.03}],
+        "b": [{"dist_linf": 0.04}, {"dist_linf": 0.02}, wrong],
+    }
+    runs = []
+    for letter, each in changes.items():
+        rows = [row | broken | new for row, new in zip(handmade_rows(len(each)), each, strict=True)]
+        path, _ = add_run(letter * 12, rows, model=letter, model_hash=letter)
+        runs.append(read_run(path, COLUMNS))
+    show(chromium, 1300, "light")
+    chromium.get("about:blank")
+    chromium.get(_write(tmp_path, ViewData(runs, [1000, 1001, 1002], ["0", "1", "2"])))
+    place = "return [...document.querySelectorAll('[role=option]')].map((o) => o.id.slice(1))"
+    _set(chromium, "sort", "distance")
+    assert chromium.execute_script(place) == ["2", "1", "0"]  # 0, 0.01, 0.04
+    _set(chromium, "state", "broken")
+    assert chromium.execute_script(place) == ["1", "2", "0"]  # 0.01, 0.03, 0.04
+    _set(chromium, "broken", "b" * 12)
+    assert chromium.execute_script(place) == ["1", "0"]  # 0.02, 0.04
+    _set(chromium, "broken", "a" * 12)
+    assert chromium.execute_script(place) == ["1", "2", "0"]  # 0.01, 0.03, 0.05
+
+
+@pytest.mark.parametrize("width", [360, 1300])
+def test_the_results_of_many_runs_fit_their_row(chromium, add_run, handmade_rows, tmp_path, width):
+    """Of seven runs that all broke it; runs alike in all else have their ids."""
+    rows = [
+        row | {"broken_by": "pgd", "adversarial": True, "clean_correct": True, "dist_linf": 0.031}
+        for row in handmade_rows(3)
+    ]
+    runs = [read_run(add_run(letter * 12, rows)[0], COLUMNS) for letter in "abcdef0"]
+    show(chromium, width, "light")
+    chromium.get("about:blank")
+    chromium.get(_write(tmp_path, ViewData(runs, [1000, 1001, 1002], ["0", "1", "2"])))
+    inside = (
+        "return [...document.querySelectorAll('[role=option]')].map((o) => {"
+        "const [a, b] = [o, o.querySelector('.marks')].map((e) => e.getBoundingClientRect());"
+        "return a.height > 30 && b.bottom <= a.bottom && b.right <= a.right; })"
+    )
+    assert chromium.execute_script(inside) == [True] * 3
+    named = chromium.find_elements("css selector", "#runs tbody th")
+    assert [cell.text.split()[-1] for cell in named] == [letter * 12 for letter in "abcdef0"]
+
+
+def test_the_skip_link_keeps_the_view(page):
+    """It leads to the samples, and the filters stay."""
+    from selenium.webdriver.common.keys import Keys
+
+    _set(page, "state", "broken")
+    address, count = page.current_url, _count(page)
+    page.find_element("css selector", "a.skip").send_keys(Keys.ENTER)
+    assert page.switch_to.active_element.get_attribute("id") == "list"
+    assert (page.current_url, _count(page)) == (address, count)
+
+
+def test_escape_in_a_filter_leaves_the_sample_open(page):
+    """There it clears a field."""
+    from selenium.webdriver.common.keys import Keys
+
+    page.find_element("css selector", "[role=option]").click()
+    box = page.find_element("id", "id")
+    box.send_keys("0", Keys.ESCAPE)
+    assert box.get_attribute("value") == ""
+    assert page.find_element("id", "sample").is_displayed()
+
+
+def test_paper_has_all_of_the_open_sample(page):
+    """Not what is for the screen: no list of which a part is drawn, no window that scrolls."""
+    page.find_element("css selector", "[role=option]").click()
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        pane = page.find_element("id", "sample")
+        assert pane.is_displayed()
+        assert not page.find_element("id", "list").is_displayed()
+        assert not page.find_element("css selector", ".filters").is_displayed()
+        high = "return [arguments[0].scrollHeight, arguments[0].clientHeight]"
+        whole, seen = page.execute_script(high, pane)
+        assert 0 < whole <= seen
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 def test_a_sample_shows_its_pictures_and_its_trace(page):

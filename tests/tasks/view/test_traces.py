@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
@@ -12,14 +14,17 @@ from robbench.tasks.rebuild import rebuild
 from robbench.tasks.view.traces import drawn, traces_of
 
 
-def _margins(model, x0, label, eps, steps):
-    """Logit margins at the steps of PGD on the margin from the clean input, in linf."""
+def _margins(model, x0, label, eps, steps, sign=1):
+    """Logit margins at the steps of PGD on the margin from the clean input, in linf.
+
+    sign: -1 where the label is a target to reach.
+    """
     x, found = x0.clone(), []
     for _ in range(steps + 1):
         x.requires_grad_()
         logits = model(x[None])[0]
         others = torch.cat([logits[:label], logits[label + 1 :]])
-        margin = logits[label] - others.max()
+        margin = sign * (logits[label] - others.max())
         found.append(margin.item())
         (gradient,) = torch.autograd.grad(-margin, x)
         moved = x.detach() + 2.5 / steps * eps * gradient.sign()
@@ -49,6 +54,35 @@ def test_a_trace_is_the_run_s_own_attack(looked_at):
         assert path_.attack.startswith("pgd:")
     (other,) = [traces for run_id, traces in found.items() if run_id != run.info["run_id"]]
     assert all(len(one.margins) == 2 for one in other.values())
+
+
+def test_a_trace_of_a_targeted_run_seeks_its_targets(looked_at, cli, tmp_path):
+    """Largest other logit minus that of the sample's own target, as in the rows of the run."""
+    out = shutil.copytree(looked_at, tmp_path / "S")
+    line = "attack m --attack pgd:steps=4,init=clean,objective=margin --threat linf:0.1"
+    assert cli(f"{line} --target random --limit 12 --quiet --out", out).code == 0
+    store, cpu = Store(out), torch.device("cpu")
+    ((path, run),) = (
+        (path, run)
+        for path in store.find([])
+        if (run := read_run(path, COLUMNS)).info["target"] == "random"
+    )
+    rows = {row["sample_id"]: row for row in run.samples.to_pylist()}
+    found, notes = traces_of(
+        [(path, run)], list(rows), out, device=cpu, data_dir=None, download=False
+    )
+    assert notes == []
+    subject = rebuild(path, run, store, device=cpu)
+    model = subject.model.eval()
+    (mine,) = found.values()
+    assert len(mine) == len(rows) == 12
+    for i, sample in enumerate(subject.split.ids.tolist()):
+        target = rows[sample]["target"]
+        assert target != rows[sample]["label"]
+        x0 = subject.split.pixels(slice(i, i + 1))[0]
+        wanted = _margins(model, x0, target, 0.1, 4, sign=-1)
+        assert list(mine[sample].margins) == pytest.approx(wanted, abs=1e-3)
+        assert mine[sample].margins[0] == pytest.approx(rows[sample]["clean_margin"], abs=1e-4)
 
 
 def test_a_model_that_is_gone_costs_only_its_traces(looked_at, tmp_path):

@@ -27,6 +27,7 @@
   const runOf = (id) => runs.find((run) => run.id === value(id));
   const chosen = () => runOf("run") ? [runOf("run")] : runs;
   const within = (number, from, to) => (from === -Infinity && to === Infinity) || (number !== null && from <= number && number <= to);
+  let fitting = new Map(); // of each sample found, the runs that the filters are met in
   const filter = () => {
     const [wanted, by, label, pred] = ["state", "by", "label", "pred"].map(value), among = chosen();
     const margins = [bound("marginFrom", -Infinity), bound("marginTo", Infinity)];
@@ -38,16 +39,18 @@
     };
     const [fell, held, text] = [runOf("broken"), runOf("kept"), value("id").trim().toLowerCase().replace(/^0x/, "")];
     const pictured = value("pictured"), traced = value("traced");
-    return everyone.filter((i) => (!label || content.label[i] === Number(label)) && among.some((run) => fits(run, i))
+    const found = everyone.filter((i) => (!label || content.label[i] === Number(label)) && among.some((run) => fits(run, i))
       && (!fell || state(fell, i) === "broken") && (!held || (state(held, i) !== null && state(held, i) !== "broken"))
       && (!text || hex[i].includes(text) || content.ids[i].includes(text))
       && (!pictured || content.clean[i] !== null || i in content.features) && (!traced || among.some((run) => i in run.traces)));
+    fitting = new Map(found.map((i) => [i, fell && !runOf("run") ? [fell] : among.filter((run) => fits(run, i))]));
+    return found;
   };
   const sorted = (found) => {
-    const by = value("sort"), sign = value("down") ? -1 : 1, among = chosen();
+    const by = value("sort"), sign = value("down") ? -1 : 1;
     if (!by) return value("down") ? found.reverse() : found;
     const key = by === "id" ? (i) => hex[i] : (i) => {
-      const known = among.map((run) => run.columns[by][i]).filter((v) => v !== null);
+      const known = fitting.get(i).map((run) => run.columns[by][i]).filter((v) => v !== null);
       return known.length ? Math.min(...known) : null;
     };
     const keys = new Map(found.map((i) => [i, key(i)]));
@@ -61,7 +64,7 @@
   const list = at("list"), rows = list.firstElementChild, detail = at("detail"), pane = at("sample"), browse = pane.parentElement;
   const narrow = matchMedia("(max-width: 55rem)");
   let shown = [], active = 0, open = null;
-  const height = () => parseFloat(getComputedStyle(document.documentElement).fontSize) * (3.4 + 1.35 * (Math.ceil(runs.length / 6) - 1));
+  const height = () => parseFloat(getComputedStyle(document.documentElement).fontSize) * (3.4 + 1.35 * (Math.ceil(runs.length / (narrow.matches ? 3 : 4)) - 1));
   const said = (run, i) => {
     const c = run.columns, result = state(run, i);
     return `${run.letter} ${result}${result === "broken" ? ` at ${number(c.distance[i])}` : ""}`;
@@ -119,7 +122,7 @@
     const c = run.columns, worst = run.pictures[i], who = `sample ${hex[i].slice(0, 8)}`;
     if (content.clean[i] === null) return [];
     const box = make("div", { class: "pictures" }, picture(content.clean[i], `${who}, clean`, `clean: ${classes[c.cleanPred[i]]}`));
-    if (!worst) return [box, make("p", { class: "missing" }, run.kept ? "No worst point: it is the clean input, or it is left out." : "The run kept no points: attack with --store-points to see them.")];
+    if (!worst) return [box, make("p", { class: "missing" }, run.kept ? "The worst point is the clean input." : "The run kept no points: attack with --store-points to see them.")];
     const amplified = `difference, ${number(1 / worst[2])} times: full colour is ${number(worst[2])}; red brighter, blue darker`;
     box.append(picture(worst[0], `${who}, worst point of ${run.letter}`, `worst: ${classes[c.advPred[i]]}`),
       picture(worst[1], `${who}, ${amplified}`, amplified));
@@ -154,7 +157,7 @@
     return [make("p", { class: "facts", "aria-hidden": "true" }, `${text}.`), svg];
   };
   const card = (run, i) => {
-    const c = run.columns, result = state(run, i), title = make("h3", {}, make("b", { class: "letter" }, run.letter), ` ${run.name}, ${run.threat}`);
+    const c = run.columns, result = state(run, i), title = make("h3", {}, make("b", { class: "letter" }, run.letter), ` ${run.name}, ${run.threat}`, make("small", {}, `run ${run.id}, ${run.attack}`));
     if (!result) return make("section", { class: "one" }, title, make("p", { class: "missing" }, "The run has no such sample."));
     const queries = `after ${c.forward[i]} forwards and ${c.backward[i]} backwards`;
     const how = result === "misclassified" ? "without an attack" : c.by[i] === null ? `${queries}, by ${run.attack}` : `by ${attacks[c.by[i]]}, variant ${c.variant[i] ?? "-"}, at step ${c.step[i] ?? "-"}, ${queries}`;
@@ -223,16 +226,22 @@
     else return;
     event.preventDefault();
   });
-  addEventListener("keydown", (event) => { if (event.key === "Escape" && !event.defaultPrevented) close(); });
+  addEventListener("keydown", (event) => { if (event.key === "Escape" && !event.defaultPrevented && !event.target.closest?.("form")) close(); });
   const step = (by) => { // the focus stays on the button, so the sample is announced
-    move(active + by, false);
     if (!shown.length) return;
+    move(shown.includes(open) ? active + by : active, false);
     show(shown[active], false);
     at("said").textContent = at("sample-head").textContent;
   };
   at("before").addEventListener("click", () => step(-1));
   at("after").addEventListener("click", () => step(1));
   at("close").addEventListener("click", close);
+  document.querySelector(".skip").addEventListener("click", (event) => { // the address is the view's
+    event.preventDefault();
+    const to = list.offsetParent ? list : at("sample-head");
+    to.focus();
+    to.scrollIntoView({ block: "nearest" });
+  });
   addEventListener("resize", draw);
   addEventListener("hashchange", recall);
   if (narrow.matches) document.querySelector(".filters").open = false;
