@@ -21,7 +21,7 @@ Name = Annotated[
     typer.Argument(
         metavar="NAME",
         help="A registered name, module:attribute, cascade, recipe, check, flag, command, topic or "
-        "word of the manual, such as a norm or a column; nothing lists the topics.",
+        "word of the manual, such as a norm or a column; without a name it lists the topics.",
     ),
 ]
 
@@ -34,7 +34,7 @@ def explain(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Explain a loss, attack, data set, check, flag, command or topic; nothing lists the topics.
+    """Explain a loss, attack, data set, check, flag, command or topic; without a name list topics.
 
     Of a registered name it shows the options with types and defaults; --quiet: options only.
     `explain train` and `explain attack` list the settings that --set, files and ROBBENCH_* know.

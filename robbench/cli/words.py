@@ -32,15 +32,18 @@ def word_entries(name: str, *, defined: bool = False) -> list[dict[str, Any]]:
     """The entry of a word of the manual: the passages that define it, else the first that use it.
 
     A word is what a page sets in bold or as code, also a flag without its dashes and value; a row
-    or item that begins with it defines it. None for any other word, and with `defined` for one
-    that is only used.
+    or item that begins with it defines it, and so does the section that it heads, in any case.
+    None for any other word, and with `defined` for one that is only used.
     """
     word = re.escape(name)
     marked = re.compile(rf"\*\*{word}\*\*|`{word}`|`--{word}(?: [^`]*)?`")
     uses: list[dict[str, str]] = []
     defines: list[dict[str, str]] = []
     for topic in TOPICS:
-        for passage in _passages(read_page(topic).text):
+        text = read_page(topic).text
+        if opening := _opening(text, name):
+            defines.append({"topic": topic, "text": opening})
+        for passage in _passages(text):
             if marked.search(passage):
                 uses.append({"topic": topic, "text": passage})
             if marked.search(_head(passage)):
@@ -64,6 +67,19 @@ def _head(passage: str) -> str:
         return passage.split(" | ")[0]
     head, colon, _ = passage.partition(": ")
     return head if colon and passage.startswith("- ") else ""
+
+
+def _opening(text: str, heading: str) -> str | None:
+    """The first passage in words below a heading; None without such a heading."""
+    for section in re.split(r"^##+ ", text, flags=re.MULTILINE)[1:]:
+        title, _, body = section.partition("\n")
+        if _plain(title) == _plain(heading):
+            return next((p for p in _passages(body) if not p.startswith("|")), None)
+    return None
+
+
+def _plain(heading: str) -> str:
+    return heading.casefold().replace("-", " ")
 
 
 def _passages(text: str) -> Iterator[str]:

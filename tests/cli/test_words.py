@@ -61,6 +61,21 @@ def test_a_flag_of_commands_is_found_by_its_name(cli):
     assert not word_entries("shar")
 
 
+def test_a_section_is_found_by_its_heading(cli):
+    """In any case, with hyphens for spaces; its first words, not its table or code."""
+    for name, topic, words in (
+        ("tensorboard", "other-tools", "writes one file for each run"),
+        ("Bencher", "other-tools", "Bencher Metric Format"),
+        ("drift", "over-time", "lets small drops add up"),
+        ("change-points", "over-time", "the rate before and after differ"),
+    ):
+        (entry,) = word_entries(name)
+        (passage,) = [found for found in entry["passages"] if words in found["text"]]
+        assert passage["topic"] == topic
+    assert cli("explain drift").code == 0
+    assert not word_entries("drif")
+
+
 def test_other_words_stay_unknown(cli):
     """Also those that the manual uses as plain words; a typing error in a flag is near to it."""
     for word in ("surprise", "however", ".*", "at-chanse"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -80,10 +81,16 @@ def _in_one_line(uri: str) -> Iterator[None]:
         place, reason = without_password(uri), without_password(" ".join(str(error).split()))
         if uri.startswith(("http", "databricks")):
             raise RunError(
-                f"MLflow at {place}: {reason[:500]}; check the address and the credentials, then "
+                f"MLflow at {place}: {_innermost(reason)[:500]}; check the address and the credentials, then "
                 "give the same command again"
             ) from None
         raise UserError(f"MLflow at {place}: {reason}") from None
+
+
+def _innermost(reason: str) -> str:
+    """Why no answer came, out of the errors that requests and urllib3 wrap around it."""
+    caused = re.search(r"\(Caused by \w+\(['\"](?:\w+\(.*?\): )?(.*?)['\"]\)\)", reason)
+    return caused[1] if caused else reason
 
 
 def _experiment(client: Any) -> str:

@@ -121,6 +121,8 @@ def test_a_server_that_is_not_there(a_record):
     with pytest.raises(RunError, match="check the address and the credentials") as caught:
         log_runs([a_record()], "http://me:secret@127.0.0.1:9")
     assert "secret" not in str(caught.value)
+    assert "Connection refused" in str(caught.value)
+    assert "HTTPConnection" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
