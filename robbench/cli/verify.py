@@ -90,7 +90,7 @@ def verify(
             print_json("robbench.verify/1", claims=claims, exit_code=code)
         else:
             for one, each in zip(found, rows, strict=True):
-                print_rich(verified_table(one.title, each))
+                print_rich(verified_table(one.title, each, bound=one.bound))
                 print_result()
             print_result(summary([row for each in rows for row in each]))
     if code:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import robbench
+from robbench.core.corruptions import is_corruption
 from robbench.core.device import find_device
 from robbench.core.errors import UserError
 from robbench.core.files import require_output, sha256
@@ -148,7 +149,7 @@ def needs_of(info: Mapping[str, Any], *, packed: bool, points: bool) -> list[Nee
     if not packed:
         model, digest = attacked_model(info), info["model_hash"]
         needs.append(Need(f"model {model} (hash {digest})", ("model", model, digest)))
-    if not points:
+    if not points and not is_corruption(info["norm"]):  # corrupted inputs are made again
         text = (
             f"points of run {info['run_id']}, which kept none: its robust accuracy cannot be "
             "confirmed (attack with --store-points)"

@@ -118,6 +118,17 @@ def test_a_run_without_points_says_so(store, cli, tmp_path):
     assert any("which kept none" in need for need in made.needs)
 
 
+def test_a_run_under_a_corruption_needs_no_points(store, cli, tmp_path):
+    """Nobody is told that its number cannot be confirmed; verify agrees, and it is no bound."""
+    assert cli("attack ce --threat corruption:fog@5 --limit 12 --out", store).code == 0
+    made = bundle(["ce"], tmp_path / "b.zip", out=store)
+    assert [need.split()[0] for need in made.needs] == ["data"]
+    done = cli("verify", made.path, "--out", tmp_path)
+    assert done.code == 0, done.out
+    assert "robust accuracy" in done.out
+    assert "<=" not in done.out
+
+
 def test_a_folder_is_no_place_for_a_bundle(out, tmp_path):
     """Refused before the work."""
     with pytest.raises(UserError, match="no place for a file"):

@@ -81,8 +81,8 @@ def _in_one_line(uri: str) -> Iterator[None]:
         place, reason = without_password(uri), without_password(" ".join(str(error).split()))
         if uri.startswith(("http", "databricks")):
             raise RunError(
-                f"MLflow at {place}: {_innermost(reason)[:500]}; check the address and the credentials, then "
-                "give the same command again"
+                f"MLflow at {place}: {_innermost(reason)[:500]}; check the address and the "
+                "credentials, then give the same command again"
             ) from None
         raise UserError(f"MLflow at {place}: {reason}") from None
 

@@ -26,12 +26,17 @@ _HEADS = [
 ]
 
 
-def verified_table(title: str, claims: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """The claims of a run or of a bundle's files, then why any is not confirmed."""
+def verified_table(
+    title: str, claims: Sequence[Mapping[str, Any]], *, bound: bool = True
+) -> RenderableType:
+    """The claims of a run or of a bundle's files, then why any is not confirmed.
+
+    bound: whether a robust accuracy is an upper bound, as no corruption's is.
+    """
     rows = [
         [
             cell(claim["claim"]),
-            *(cell(_value(claim, name)) for name in ("published", "confirmed")),
+            *(cell(_value(claim, name, bound)) for name in ("published", "confirmed")),
             Text(claim["verdict"], STYLES[claim["verdict"]]),
         ]
         for claim in claims
@@ -46,14 +51,13 @@ def summary(claims: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
 
 
-def _value(claim: Mapping[str, Any], name: str) -> str:
+def _value(claim: Mapping[str, Any], name: str, bound: bool) -> str:
     value = claim[name]
     if isinstance(value, float):
         if "distance" in claim["claim"]:
             return texts.decimals(value)
-        # A robust accuracy is an upper bound of the truth.
-        bound = name == "confirmed" and claim["claim"] != "clean accuracy"
-        return f"{'<= ' if bound else ''}{texts.percent(value)}"
+        below = bound and name == "confirmed" and claim["claim"] != "clean accuracy"
+        return f"{'<= ' if below else ''}{texts.percent(value)}"
     if value is None:
         return texts.NOTHING
     return f"{value[:13]}..." if len(str(value)) == 64 else str(value)  # a SHA-256

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from robbench.core.corruptions import is_corruption
 from robbench.core.device import find_device
 from robbench.core.errors import UserError
 from robbench.core.files import sha256
@@ -47,6 +48,11 @@ class Verified(NamedTuple):
     title: str
     info: dict[str, Any] | None
     claims: list[Claim]
+
+    @property
+    def bound(self) -> bool:
+        """Whether its robust accuracy is an upper bound; under a corruption it is the accuracy."""
+        return not (self.info and is_corruption(self.info["norm"]))
 
 
 @dataclasses.dataclass(frozen=True)
