@@ -12,6 +12,7 @@ from typing import Any
 from robbench.analysis.claims import distance, with_contradictions
 from robbench.analysis.summary import COLUMNS as SUMMARY_COLUMNS
 from robbench.analysis.summary import summarise
+from robbench.core.escaping import public
 from robbench.statistics.proportions import wilson
 from robbench.store.run import Run, attacked_model, tags_of
 from robbench.store.schema import DISTANCES
@@ -53,10 +54,10 @@ class Record:
     """What there is to export of a run.
 
     title: the same for all runs of a model's name on the same samples under the same threat model,
-    attack and limits, whatever the weights. settings: of attack and training (`train.lr`), none
-    without value. measures: by the names of columns, rates in [0,1]. curves: by the name of each,
-    pairs of epoch (from 1) and value. epoch: that of the weights, 0 where it is not known. Times
-    are in seconds since 1970.
+    attack and limits, whatever the weights; of paths the last part. settings: of attack and
+    training (`train.lr`), none without value. measures: by the names of columns, rates in [0,1].
+    curves: by the name of each, pairs of epoch (from 1) and value. epoch: that of the weights, 0
+    where it is not known. Times are in seconds since 1970.
     """
 
     run_id: str
@@ -99,10 +100,13 @@ def record(
 
 def _title(info: Mapping[str, Any]) -> str:
     subset = f" {info['subset']}" if info["subset"] else ""
+    data = public(info["data"])
+    if data != info["data"]:  # two files of one name in two folders are two data sets
+        data += f" ({info['data_hash'][:8]})"
     parts = [
-        f"{info['model']} on {info['data']} {info['split']}{subset}",
-        info["threat"],
-        info["attack"],
+        f"{public(info['model'])} on {data} {info['split']}{subset}",
+        public(info["threat"]),
+        public(info["attack"]),
     ]
     usual = (None, "fp32")
     parts += [f"{name} {info[name]}" for name in _IN_TITLE if info[name] not in usual]

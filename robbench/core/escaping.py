@@ -42,6 +42,11 @@ def without_places(text: str) -> str:
     return _PLACE.sub(lambda found: found[1] or "", text)
 
 
+def public(text: Any) -> Any:
+    """A text without places, control characters and line ends; None stays."""
+    return None if text is None else one_line(without_places(str(text)))
+
+
 def csv_cell(value: Any) -> Any:
     """For a spreadsheet: what would be a formula gets an apostrophe in front.
 
@@ -62,6 +67,6 @@ def csv_cell(value: Any) -> Any:
 def markdown(text: str) -> str:
     """For Markdown: one line without emphasis, code, links, HTML or ends of cells."""
     text = " ".join(one_line(text).split())
-    for sign in ("\\", "|", "*", "_", "`", "[", "<", ">"):
+    for sign in ("\\", "|", "*", "_", "`", "[", "<", ">", "~", "&"):
         text = text.replace(sign, f"\\{sign}")
     return text.replace("://", ":\\//").replace("www.", "www\\.")

@@ -19,11 +19,12 @@ from robbench.analysis.compare import COLUMNS
 from robbench.analysis.comparison import KINDS, compare_read
 from robbench.core.documents import read_text
 from robbench.core.errors import UserError, unknown
+from robbench.core.escaping import public
 from robbench.core.files import require_output, sha256, write_output
 from robbench.core.spec import finite
 from robbench.models.weights import model_hash
 from robbench.reports.card.cyclonedx import bom
-from robbench.reports.card.facts import Evaluation, Subject, Weights, evaluation, public
+from robbench.reports.card.facts import Evaluation, Subject, Weights, evaluation
 from robbench.reports.card.in_toto import statement
 from robbench.reports.card.markdown import results, section
 from robbench.reports.card.readme import into_readme

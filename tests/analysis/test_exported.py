@@ -106,3 +106,12 @@ def test_curves(stored):
     assert found.epoch == 2
     assert record(stored("bbbb11111111", model="ce@last"), epochs).epoch == 3
     assert record(stored("cccc11111111")).epoch == 0
+
+
+def test_a_title_has_no_places(stored):
+    """It may be public: of a path the last part, of such data the start of their hash."""
+    places = {"model": "at", "data": "npz:/home/u/a/t.npz", "attack": "transfer:source=/home/u/ce"}
+    title = record(stored("aaaa11111111", **places, data_hash="0123456789abcdef")).title
+    assert title.startswith("at on npz:t.npz (01234567) test")
+    assert "transfer:source=ce" in title
+    assert "home" not in title

@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import robbench
-from robbench.reports.card.facts import Evaluation, Metric, Subject
+from robbench.reports.card.facts import (
+    CERTIFIED,
+    Evaluation,
+    Metric,
+    Subject,
+    attack_text,
+    samples_text,
+)
 
 VERSION = "1.6"
 _MODEL = "model"
@@ -79,13 +86,17 @@ def _model(subject: Subject, data: list[str]) -> dict[str, Any]:
 
 
 def _metric(one: Evaluation, metric: Metric) -> dict[str, Any]:
-    data, facts = one.facts["data"], one.facts
-    where = f"{data['data']} {data['split']}, {data['samples']} samples, run {facts['run_id']}"
-    attacked = f"{facts['threat']['text']}, {facts['attack']['text']}, "
+    facts = one.facts
+    where = f"{samples_text(facts)}, {facts['data']['samples']} samples, run {facts['run_id']}"
+    about = [facts["threat"]["text"], attack_text(facts), where]
+    if metric.name == "clean accuracy":
+        about = [where]
+    elif metric.name == CERTIFIED:
+        about = [facts["threat"]["text"], where]
     found: dict[str, Any] = {
         "type": metric.name,
         "value": repr(metric.value),
-        "slice": where if metric.name == "clean accuracy" else attacked + where,
+        "slice": ", ".join(about),
     }
     if metric.low is not None:
         bounds = {"lowerBound": repr(metric.low), "upperBound": repr(metric.high)}

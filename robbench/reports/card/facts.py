@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 
 from robbench.analysis.checked import speaks_against
 from robbench.core.corruptions import is_corruption
-from robbench.core.escaping import one_line, without_places
+from robbench.core.escaping import public
+from robbench.core.limits import Limits
 from robbench.reports import audit, texts
 from robbench.statistics.proportions import wilson
 from robbench.store.run import Run
 
 Row = Mapping[str, Any]
+CERTIFIED = "certified accuracy"
+"""The name of the metric that is no attack's."""
 
 
 class Weights(NamedTuple):
@@ -65,6 +68,22 @@ class Subject(NamedTuple):
         return max(str(one.facts["finished_at"]) for one in self.evaluations)
 
 
+def samples_text(facts: Mapping[str, Any]) -> str:
+    """Which samples an evaluation is of: `digits test first=100`."""
+    data = facts["data"]
+    return " ".join(filter(None, (data["data"], data["split"], data["subset"])))
+
+
+def attack_text(facts: Mapping[str, Any]) -> str:
+    """The attack and what is unusual of it: `apgd within 60s, bf16, seed 1`."""
+    attack = facts["attack"]
+    limits = Limits(attack["max_time_s"], attack["max_queries"])
+    precision = attack["precision"] or "fp32"
+    said = attack["text"] + (f" within {limits}" if limits else "")
+    unusual = [precision] if precision != "fp32" else []
+    return ", ".join([said, *unusual, *([f"seed {attack['seed']}"] if attack["seed"] else [])])
+
+
 def evaluation(run: Run, row: Row, checks: Sequence[Row], *, points: bool) -> Evaluation:
     """A run for publication. row: of `compare`; checks: of the run; points: whether it kept any.
 
@@ -94,9 +113,11 @@ def evaluation(run: Run, row: Row, checks: Sequence[Row], *, points: bool) -> Ev
             **{name: info[name] for name in ("seed", "precision", "max_time_s", "max_queries")},
         },
         "counts": {
-            **{name: row[name] for name in ("n_robust", "n_unfinished", "n_error")},
+            "n_robust": None if row["robust_accuracy"] is None else row["n_robust"],
+            **{name: row[name] for name in ("n_unfinished", "n_error")},
             "n_unconfirmed": row["n_unconfirmed"],
         },
+        "rejections": _rejections(row),
         "audit": _audit(row),
         "checks": {
             "state": row["checks"],
@@ -111,15 +132,12 @@ def evaluation(run: Run, row: Row, checks: Sequence[Row], *, points: bool) -> Ev
         },
     }
     said = [audit.audit(row), *texts.warnings(row, checks)]
+    if rejected := texts.rejections(row):
+        said.append(f"rejected, clean -> under attack: {rejected}")
     # Corrupted inputs are made again; other broken samples are known by their points.
     if not points and info["attack_success_rate"] and not is_corruption(info["norm"]):
         said.append("kept no points: attack with --store-points, so that others can verify it")
     return Evaluation(facts, tuple(_metrics(row)), tuple(public(text) for text in said if text))
-
-
-def public(text: Any) -> Any:
-    """A text without places, control characters and line ends; None stays."""
-    return None if text is None else one_line(without_places(str(text)))
 
 
 def _metrics(row: Row) -> list[Metric]:
@@ -128,7 +146,7 @@ def _metrics(row: Row) -> list[Metric]:
         found.append(_rate(row, "robust_accuracy", texts.rates(row)[0]))
     if (share := row["certified_accuracy"]) is not None:
         n = row["n_samples"]
-        found.append(Metric("certified accuracy", share, *wilson(round(share * n), n)))
+        found.append(Metric(CERTIFIED, share, *wilson(round(share * n), n)))
     if (median := row["distance_p50"]) is not None:
         size = median if math.isfinite(median) else None
         found.append(Metric(f"median {row['norm']} distance", size))
@@ -147,6 +165,12 @@ def _audit(row: Row) -> dict[str, Any] | None:
         "attack": public(row["audit_attack"]),
         **{name: row[name] for name in (*names, "robust_accuracy_audited")},
     }
+
+
+def _rejections(row: Row) -> dict[str, float] | None:
+    if not texts.rejections(row):
+        return None
+    return {"clean": row["clean_rejection_rate"], "under_attack": row["adv_rejection_rate"]}
 
 
 def _said(row: Row, key: str) -> dict[str, str]:

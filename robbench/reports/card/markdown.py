@@ -7,7 +7,14 @@ from typing import Any
 
 from robbench.core.escaping import markdown
 from robbench.reports import texts
-from robbench.reports.card.facts import Evaluation, Metric, Subject
+from robbench.reports.card.facts import (
+    CERTIFIED,
+    Evaluation,
+    Metric,
+    Subject,
+    attack_text,
+    samples_text,
+)
 
 BEGIN, END = "<!-- robbench card: begin -->", "<!-- robbench card: end -->"
 MARK = "robbench_version"
@@ -43,17 +50,24 @@ def _result(one: Evaluation) -> dict[str, Any]:
 
 def _metric(one: Evaluation, metric: Metric) -> dict[str, Any]:
     facts = one.facts
-    about = {"threat": facts["threat"]["text"], "attack": facts["attack"]["text"]}
+    about = {"threat": facts["threat"]["text"], "attack": attack_text(facts)}
     title = metric.name.capitalize()
     kind = metric.name.replace(" ", "_")
     if metric.name == "clean accuracy":
         about, kind = {}, "accuracy"
     elif facts["threat"]["eps"] is not None:
         title = f"{title} under {about['threat']}"
+    if metric.name == CERTIFIED:
+        del about["attack"]
+    subset = facts["data"]["subset"]
+    attacked = metric.name not in ("clean accuracy", CERTIFIED)
+    unfinished = facts["counts"]["n_unfinished"] if attacked else 0
     bounds = {} if metric.low is None else {"interval_95": [metric.low, metric.high]}
     args = {
         **about,
         **bounds,
+        **({"subset": subset} if subset else {}),
+        **({"unfinished": unfinished} if unfinished else {}),
         "samples": facts["data"]["samples"],
         "samples_hash": facts["data"]["hash"],
         "run": facts["run_id"],
@@ -84,8 +98,8 @@ def _table(subject: Subject) -> list[str]:
         facts, found = one.facts, {metric.name: metric for metric in one.metrics}
         cells = [
             texts.threat(facts["threat"]["text"]),
-            facts["attack"]["text"],
-            f"{facts['data']['data']} {facts['data']['split']}",
+            attack_text(facts),
+            samples_text(facts),
             f"{facts['data']['samples']:,}",
             *(_number(found.get(name)) for name in names),
             facts["checks"]["state"],
@@ -108,8 +122,7 @@ def _how(subject: Subject) -> list[str]:
     """What was measured, with what, and how a reader checks it."""
     weights, runs = subject.weights, [one.facts["run_id"] for one in subject.evaluations]
     data = dict.fromkeys(
-        f"{one.facts['data']['data']} {one.facts['data']['split']} "
-        f"(hash of the samples {one.facts['data']['hash']})"
+        f"{samples_text(one.facts)} (hash of the samples {one.facts['data']['hash']})"
         for one in subject.evaluations
     )
     versions = dict.fromkeys(

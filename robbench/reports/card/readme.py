@@ -16,6 +16,7 @@ from robbench.core.errors import UserError
 from robbench.reports.card.markdown import BEGIN, END, MARK
 
 _FRONT = re.compile(r"(\s*---(?:\r\n|\r|\n))([\S\s]*?)((?:\r\n|\r|\n)---[ \t]*(?:\r\n|\n|$))")
+_COMMENT = re.compile(r"[ \t]+#[^\r\n]*")
 _KEY = "model-index"
 _BOM = "\ufeff"
 
@@ -33,6 +34,7 @@ def into_readme(
     line = "\r\n" if "\r\n" in text else "\n"
     if front := _FRONT.match(text):
         head, block, tail, body = *front.groups(), text[front.end() :]
+        tail += "" if tail.endswith("\n") else line  # front matter that ends the file
     elif text.lstrip().startswith("---"):
         raise UserError(f"{where}: its front matter is empty or never ends: close it with ---")
     else:
@@ -60,7 +62,7 @@ def _with_results(
     block: str, results: Sequence[Mapping[str, Any]], model: str, line: str, where: str
 ) -> str:
     """The front matter, between its marks, with the results in its model-index."""
-    old = _parsed(block, where)
+    old = _parsed(block + line, where)  # a literal text has the end of its last line
     index = _index(old.get(_KEY), results, model, where)
     text = yaml.safe_dump({_KEY: index}, sort_keys=False, allow_unicode=True, width=10_000)
     text = text.rstrip("\n").replace("\n", line)
@@ -70,7 +72,7 @@ def _with_results(
     else:
         new = f"{block}{line}{text}" if block else text
     # As texts, because NaN is not equal to itself.
-    if repr(_parsed(new, where)) != repr({**old, _KEY: index}):
+    if repr(_parsed(new + line, where)) != repr({**old, _KEY: index}):
         _refuse(where, "write it one key a line, without braces")
     return new
 
@@ -78,18 +80,25 @@ def _with_results(
 def _index(
     old: Any, results: Sequence[Mapping[str, Any]], model: str, where: str
 ) -> list[dict[str, Any]]:
-    """A model-index without our earlier results and with these, at the first of its models."""
-    if old is None:
+    """A model-index without our earlier results and with these.
+
+    At the entry of the model's name, or else the first.
+    """
+    if old is None or old == []:
         return [{"name": model, "results": list(results)}]
     entries: list[Any] = old if isinstance(old, list) else [None]
-    if not entries or not all(
+    if not all(
         isinstance(entry, dict) and "name" in entry and isinstance(entry.get("results"), list)
         for entry in entries
     ):
         _refuse(where, f"{_KEY} should be a list of models, each with name and results")
-    first, *others = entries
-    kept = [each for each in first["results"] if not _is_ours(each)]
-    return [{**first, "results": [*kept, *results]}, *others]
+    kept = [
+        {**entry, "results": [each for each in entry["results"] if not _is_ours(each)]}
+        for entry in entries
+    ]
+    own = next((entry for entry in kept if entry["name"] == model), kept[0])
+    own["results"] += results
+    return kept
 
 
 def _is_ours(result: Any) -> bool:
@@ -110,7 +119,9 @@ def _span(block: str) -> tuple[int, int]:
             # Comments and empty lines behind it belong to what comes next.
             while not lines[-1].strip() or lines[-1].lstrip().startswith("#"):
                 lines.pop()
-            return start, start + len("".join(lines).rstrip("\r\n"))
+            end = start + len("".join(lines).rstrip("\r\n"))
+            comment = _COMMENT.match(block, end)
+            return start, comment.end() if comment else end
     return 0, 0
 
 

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from robbench.analysis.exported import Record
 from robbench.core.errors import RunError, UserError
@@ -22,8 +23,10 @@ _DEFAULTS = {
     # Seconds and tries: MLflow's own wait for minutes. The same command goes on where it stopped.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a server may ask to wait for hours
 }
 _MOST_METRICS, _MOST_PARAMS = 900, 90  # of one request
+_LONGEST_NAME = 250
 
 
 class Logged(NamedTuple):
@@ -44,7 +47,7 @@ def log_runs(records: Sequence[Record], uri: str | None) -> list[Logged]:
         from mlflow import MlflowClient, get_tracking_uri
 
         uri = uri or get_tracking_uri()
-        _require_database(uri)
+        _require_address(uri)
         with _in_one_line(uri):
             client = MlflowClient(uri)
             experiment = _experiment(client)
@@ -62,7 +65,11 @@ def _defaults() -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def _require_database(uri: str) -> None:
+def _require_address(uri: str) -> None:
+    try:
+        urlsplit(uri)
+    except ValueError as error:
+        raise UserError(f"{uri} is no address: {error}") from None
     scheme = uri.partition(":")[0].partition("+")[0]
     if scheme in _DATABASES and importlib.util.find_spec("sqlalchemy") is None:
         raise UserError(
@@ -145,11 +152,17 @@ def _new_metrics(
         if value is not None and there.get(f"{name}{end}") != value
     ]
     for name, curve in one.curves.items():
-        key = f"training/{name}"
+        key = _key(f"training/{name}")
         known = client.get_metric_history(id_, key) if key in there else []
         seen = {(metric.step, metric.value) for metric in known}
         points += [(key, value, epoch) for epoch, value in curve if (epoch, value) not in seen]
     return [Metric(key, value, _milliseconds(now), step) for key, value, step in points]
+
+
+def _key(name: str) -> str:
+    """A name as MLflow takes it, when a loss of the user's chose another for what it logs."""
+    known = re.sub(r"[^\w.\- :/]", "_", name[:_LONGEST_NAME], flags=re.ASCII)
+    return "/".join(part.lstrip(".") or "_" for part in known.split("/"))
 
 
 def _send(

@@ -7,7 +7,9 @@ import json
 import pytest
 from scipy.stats import binomtest
 
+from robbench.analysis.comparison import KINDS, compare_read
 from robbench.reports.card.cyclonedx import bom
+from robbench.reports.card.facts import evaluation
 from robbench.reports.card.in_toto import statement
 from robbench.reports.card.markdown import results, section
 
@@ -34,6 +36,7 @@ def test_a_run_without_a_budget_has_a_distance(subject):
     assert [metric.name for metric in endless.metrics] == ["clean accuracy", "median l2 distance"]
     assert endless.metrics[1].value == 0.53125
     assert endless.facts["threat"]["eps"] is None
+    assert endless.facts["counts"]["n_robust"] is None
 
 
 def test_a_target_has_its_own_words(subject):
@@ -52,6 +55,49 @@ def test_warnings_and_checks_are_published(subject):
     assert found.facts["flags"] == [{"name": "vanishing", "text": "gradients are zero"}]
     for part in ("weak attack", "gradients are zero", "--store-points"):
         assert any(part in note for note in found.notes)
+
+
+def test_samples_and_limits_are_said_wherever_a_number_is(subject):
+    """Numbers of a part of the data, or of an attack cut short, do not pass for others."""
+    limits = {"subset": "first=40", "max_queries": 2, "precision": "bf16", "seed": 3}
+    one = subject(certified=0.25, data="digits", split="test", attack="pgd", **limits)
+    attack, samples = "pgd within 2 queries, bf16, seed 3", "digits test first=40"
+    assert f"| {attack} | {samples} |" in section(one)
+    metrics = {metric["type"]: metric["args"] for metric in results(one)[0]["metrics"]}
+    assert {args["subset"] for args in metrics.values()} == {"first=40"}
+    assert metrics["robust_accuracy"]["attack"] == attack
+    assert "attack" not in metrics["certified_accuracy"]
+    card = bom(one)["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]
+    clean, robust, certified = (each["slice"] for each in card["performanceMetrics"][:3])
+    assert clean.startswith(f"{samples}, 40 samples")
+    assert robust.startswith(f"linf:0.15, {attack}, {samples}")
+    assert certified.startswith(f"linf:0.15, {samples}")
+
+
+def test_what_was_not_attacked_to_the_end_is_counted(subject, make_samples):
+    """Beside the number in the metadata, which is an upper bound then."""
+    one = subject()
+    facts = one.evaluations[0].facts
+    facts["counts"]["n_unfinished"] = 7
+    clean, robust = results(one)[0]["metrics"]
+    assert robust["args"]["unfinished"] == 7
+    assert "unfinished" not in clean["args"]
+
+
+def test_rejections_are_published(stored, make_samples):
+    """Rejected points count as robust, so their share belongs to the number."""
+    samples = make_samples(40, 1, 0.4)
+    for i, row in enumerate(samples):
+        row |= {"clean_rejected": i < 4, "adv_rejected": i < 10}
+    run = stored("aaaa11111111", samples)
+    (row,) = compare_read([run], allow=KINDS).rows
+    found = evaluation(run, row, (), points=True)
+    assert found.facts["rejections"] == {
+        "clean": row["clean_rejection_rate"],
+        "under_attack": row["adv_rejection_rate"],
+    }
+    assert found.facts["rejections"]["clean"] == 0.1
+    assert any(note.startswith("rejected, clean -> under attack: 10.0%") for note in found.notes)
 
 
 @pytest.mark.parametrize(

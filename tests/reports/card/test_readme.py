@@ -66,6 +66,43 @@ def test_line_ends_and_a_byte_order_mark_stay(line, mark):
     assert text.count("\n") == text.count(line)
 
 
+@pytest.mark.parametrize(
+    ("front", "key", "value"),
+    [
+        ("d: |\n  hello", "d", "hello\n"),
+        ("d: |+\n  hello\n", "d", "hello\n\n"),
+        ("d: >\n  two\n  words", "d", "two words\n"),
+        ("model-index: []", "model-index", None),
+        ("model-index: # none yet", "model-index", None),
+        ("model-index: [{name: at, results: []}] # flow\nd: 1", "d", 1),
+    ],
+)
+def test_front_matter_of_any_style(front, key, value):
+    """A text in several lines at its end keeps its value; twice is once."""
+    text = merged(f"---\n{front}\n---\nbody\n")
+    found = yaml.safe_load(text.split("\n---\n")[0])
+    assert found[key] == (value or found["model-index"])
+    assert found["model-index"] == [{"name": "at", "results": OURS}]
+    assert merged(text) == text
+
+
+def test_front_matter_that_ends_the_file():
+    """The section begins a line of its own, so that the front matter still ends."""
+    text = merged("---\nlicense: mit\n---")
+    assert f"\n---\n{SECTION}" in text
+    assert merged(text) == text
+
+
+def test_results_are_put_at_the_model_of_that_name():
+    """Not at another of the same card, from which earlier ones of ours are taken."""
+    index = [{"name": "other", "results": [THEIRS, *OURS]}, {"name": "at", "results": []}]
+    text = merged(f"---\n{yaml.safe_dump({'model-index': index})}---\n")
+    assert metadata(text)["model-index"] == [
+        {"name": "other", "results": [THEIRS]},
+        {"name": "at", "results": OURS},
+    ]
+
+
 BODIES = st.text(
     st.characters(exclude_categories=("Cs",), exclude_characters="\ufeff"), max_size=60
 ).filter(lambda text: not text.lstrip().startswith("---") and "robbench card" not in text)

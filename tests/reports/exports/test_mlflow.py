@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -38,8 +39,35 @@ def client(uri):
     return MlflowClient(uri)
 
 
+@contextlib.contextmanager
+def _serving(handler):
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 def history(client, run, name):
     return sorted((one.step, one.value) for one in client.get_metric_history(run, name))
+
+
+def test_names_that_mlflow_refuses(a_record, uri, client):
+    """What a loss logs may have any name; exported twice it is there once."""
+    names = ("loss(adv)", "loss-λ", "../up", "a//b", ".hidden", "x" * 300, "p q/r:s-t.u")
+    one = a_record(curves={name: [(1, 2.0)] for name in names})
+    for _ in range(2):
+        (logged,) = log_runs([one], uri)
+    found = {name for name in client.get_run(logged.id).data.metrics if name[:9] == "training/"}
+    assert found == {
+        *("training/loss_adv_", "training/loss-_", "training/_/up", "training/a/_/b"),
+        *(f"training/{'x' * 241}", "training/hidden", "training/p q/r:s-t.u"),
+    }
+    assert history(client, logged.id, "training/loss_adv_") == [(1, 2.0)]
 
 
 def test_a_run_is_there(a_record, uri, client):
@@ -126,6 +154,27 @@ def test_a_server_that_is_not_there(a_record):
     assert "\n" not in str(caught.value)
 
 
+class _Busy(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(503)
+        self.send_header("Retry-After", "3600")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_server_that_asks_for_patience(a_record, monkeypatch):
+    """It does not decide how long a command takes."""
+    waits = []
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", waits.append)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    with _serving(_Busy) as address, pytest.raises(RunError, match="503"):
+        log_runs([a_record()], address)
+    assert max(waits, default=0) < 60
+
+
 class _Refusing(BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(403)
@@ -140,22 +189,16 @@ class _Refusing(BaseHTTPRequestHandler):
 
 def test_a_server_that_refuses(a_record):
     """What it answered is in the line."""
-    server = HTTPServer(("127.0.0.1", 0), _Refusing)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        with pytest.raises(RunError, match="403"):
-            log_runs([a_record()], f"http://127.0.0.1:{server.server_port}")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with _serving(_Refusing) as address, pytest.raises(RunError, match="403"):
+        log_runs([a_record()], address)
 
 
 def test_addresses_that_mlflow_does_not_take(a_record, uri, client, monkeypatch):
     """UserErrors that say what to do."""
     with pytest.raises(UserError, match="MLflow at bogus://x: "):
         log_runs([a_record()], "bogus://x")
+    with pytest.raises(UserError, match="no address"):
+        log_runs([a_record()], "http://[::1")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install mlflow"):
         log_runs([a_record()], "sqlite:///mlflow.db")
