@@ -99,21 +99,24 @@ def drift_checks(
 
 
 def _among(n: int, check: GateCheck, alpha: float) -> GateCheck:
-    """A check against one of n runs: it takes more to show a regression, and as much to pass."""
+    """A check against one of n runs: it takes more to show a regression, and as much to pass.
+
+    p_regression is corrected for n, as `decision` and `low` are.
+    """
     assert check.lost is not None
     assert check.won is not None
     assert check.tolerance is not None
     assert check.p_regression is not None
     low, _ = drop_interval(check.lost, check.won, check.n, alpha / n)
-    if check.p_regression <= alpha / n:
-        return dataclasses.replace(check, low=low)
-    if check.decision == "pass":
-        return dataclasses.replace(check, low=low)
+    shown = check.p_regression <= alpha / n
+    found = dataclasses.replace(check, low=low, p_regression=min(1.0, n * check.p_regression))
+    if shown or check.decision == "pass":
+        return found
     worse = check.drop > check.tolerance
     needed = needed_for_rate(
         check.lost, check.won, check.n, check.tolerance, alpha / n if worse else alpha
     )
-    return dataclasses.replace(check, low=low, decision="undecided", needed=needed)
+    return dataclasses.replace(found, decision="undecided", needed=needed)
 
 
 def _require_rates(count: int, tolerances: Tolerances) -> None:
@@ -161,10 +164,16 @@ def _notes(references: Sequence[Run], run: Run, count: int) -> list[Note]:
     found = []
     if len(references) < count:
         found.append(Note("fewer-runs", {"found": len(references), "asked": count}))
+    same = 0
     for reference in references:
-        for note in (*remarks(reference.info, run.info), *edited("baseline", reference)):
-            if note not in found and note.name != "same-weights":
+        named = f"run {reference.info['run_id']}"
+        for note in (*remarks(reference.info, run.info), *edited(named, reference)):
+            if note.name == "same-weights":
+                same += 1
+            elif note not in found:
                 found.append(note)
+    if same:
+        found.append(Note("own-weights", {"n": same, "of": len(references)}))
     return [*found, *edited("candidate", run)]
 
 

@@ -90,6 +90,8 @@ def test_bounds_and_decisions_agree() -> None:
         for check in drift_checks(earlier, latest, Tolerances(robust=0.02, alpha=0.1)):
             shown = check.low > 0.02 + 1e-4
             assert shown == (check.decision == "regression")
+            assert check.p_regression is not None
+            assert shown == (check.p_regression <= 0.1)  # corrected for the four runs, as low is
             assert (check.high < 0.02) == (check.decision == "pass")
             assert check.decision != "undecided" or (check.needed or 301) > 300
 
@@ -148,6 +150,21 @@ def test_it_is_a_regression_and_fewer_runs_are_noted(store: Store) -> None:
         "asked": 10,
     }
     assert len(found.checks) == 4
+
+
+def test_runs_of_the_candidates_own_weights_are_noted(
+    tmp_path: Path, stored: Callable[..., Any], make_samples: Callable[..., Any]
+) -> None:
+    """Weights attacked again have not drifted: a pass against them says nothing."""
+    for i, weights in enumerate(("w0", "w1", "w1", "w1")):
+        rows = make_samples(40, 1, 0.3)
+        facts = {"age": 9 * i, "model_hash": weights, "seed": i}
+        stored(f"aaaa{i}", rows, **facts)
+    found = gate_last(Store(tmp_path), 3, Tolerances(), candidate="aaaa3", of=None)
+    (note,) = (note for note in found.notes if note.name == "own-weights")
+    assert note.facts == {"n": 2, "of": 3}
+    found = gate_last(Store(tmp_path), 3, Tolerances(), candidate="aaaa2", of=None)
+    assert [note.facts["n"] for note in found.notes if note.name == "own-weights"] == [1]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ FACTS: dict[NoteName, tuple[dict[str, Any], str]] = {
     "trained-since": ({"model": "at"}, "model at was trained again"),
     "out-of-time": ({}, "the same command goes on"),
     "fewer-runs": ({"found": 4, "asked": 10}, "held against 4 runs, as there are not 10"),
+    "own-weights": ({"n": 2, "of": 5}, "2 of the 5 runs are of the candidate's own weights"),
     "stopped-early": ({"seen": 40, "total": 500}, "40 of 500"),
 }
 
