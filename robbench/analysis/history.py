@@ -64,6 +64,8 @@ class Step:
 class Shift:
     """A change point: `run` is the number of the first run after it, the mean before and after.
 
+    Rates are those of the samples that all runs have, as the test is.
+
     It is between the runs `first` and `last` (first < run <= last). p: corrected for all places.
     """
 
@@ -184,7 +186,9 @@ def history(runs: Sequence[Run], measure: str, alpha: float = ALPHA) -> History:
             step = _against(step, values[i][here], values[i - 1][there], measure)
         steps.append(step)
     verdicts = _verdicts(ids, values, measure)
-    shifts = _shifts(verdicts, [step.value for step in steps], alpha)
+    # Rates of the joint samples: where a run has others too, its own may change the other way.
+    medians = [step.value for step in steps]
+    shifts = _shifts(verdicts, medians if measure == DISTANCE else verdicts.mean(1).tolist(), alpha)
     return History(measure, steps, shifts, verdicts.shape[1])
 
 
@@ -225,7 +229,7 @@ def _verdicts(
 ) -> NDArray[np.bool_]:
     """Of the samples that all T runs have: whether each is right, [T,n].
 
-    Of distances whether one is above the median of all of them.
+    Of distances whether one is above the median of all of them; infinite, where that is.
     """
     joint = reduce(np.intersect1d, ids)
     places = [np.argsort(mine) for mine in ids]
@@ -235,7 +239,11 @@ def _verdicts(
             for mine, value, order in zip(ids, values, places, strict=True)
         ]
     )
-    return found > np.median(found) if measure == DISTANCE and found.size else found.astype(bool)
+    if measure != DISTANCE or not found.size:
+        return found.astype(bool)
+    middle = np.median(found)
+    above: NDArray[np.bool_] = np.isinf(found) if np.isinf(middle) else found > middle
+    return above
 
 
 def _shifts(verdicts: NDArray[np.bool_], values: Sequence[float], alpha: float) -> list[Shift]:

@@ -153,6 +153,40 @@ def test_the_median_distance_of_runs_without_a_budget(
     assert clean.measure == "clean_accuracy"
 
 
+@pytest.mark.parametrize("fallen", [180, 80])
+def test_a_change_where_the_median_of_all_is_infinite(
+    tmp_path: Path, stored: Stored, make_samples: Make, fallen: int
+) -> None:
+    """Unbroken samples become fewer: that is seen also where half or more stay unbroken."""
+    facts = {"eps": float("inf"), "threat": "linf:inf"}
+    for i, k in enumerate((20, 20, 20, fallen, fallen)):
+        rows = make_samples(200, 3)
+        for j, row in enumerate(rows):
+            distance = 0.1 if j < k else None
+            row |= {"dist_linf": distance, "adversarial": j < k, "robust": j >= k}
+            row |= {"clean_correct": True}
+        stored(f"run{i}", rows, age=i, model_hash=f"w{i}", **facts)
+    (found,) = histories(Store(tmp_path), ["ce"])
+    assert [shift.run for shift in found.shifts] == [3]
+    assert found.shifts[0].before == float("inf")
+    assert (found.shifts[0].after == float("inf")) == (fallen == 80)
+
+
+def test_the_change_told_is_that_of_the_samples_tested(
+    tmp_path: Path, stored: Stored, make_samples: Make
+) -> None:
+    """Of 400 samples 100 withstand, later of those 100 only 60: a fall, not from 25 % to 60 %."""
+    for i, (n, k) in enumerate(((400, 100), (100, 60))):
+        rows = make_samples(n, 1)
+        for j, row in enumerate(rows):
+            row |= {"robust": j < k, "adversarial": j >= k, "clean_correct": True}
+        stored(f"run{i}", rows, age=i, model_hash=f"w{i}")
+    (found,) = histories(Store(tmp_path), ["ce"])
+    assert [step.value for step in found.steps] == [0.25, 0.6]
+    (shift,) = found.shifts
+    assert (shift.before, shift.after) == (1.0, 0.6)
+
+
 def test_a_measure_that_is_none(tmp_path: Path, nightly: Any) -> None:
     """The known ones are named."""
     nightly([150])

@@ -88,7 +88,8 @@ def notes(found: History) -> list[str]:
     if not said and len(found.steps) > 1:
         said = [f"no change point on the {found.joint} samples that all these runs have"]
     if found.older:
-        said.append(f"{found.older} earlier runs are left out: --last all shows them")
+        how = f"robbench history {found.info['model']} --last all"
+        said.append(f"{found.older} earlier runs are left out: {how} shows them")
     if found.differs:
         said.append(f"apart, as these runs differ from the first in {'; '.join(found.differs)}")
     return said

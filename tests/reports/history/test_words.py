@@ -65,7 +65,7 @@ def test_what_is_left_out_is_said(course: Course) -> None:
     """Older runs, and in what a group differs; of one run nothing is to be said."""
     assert notes(course([0.5, 0.5], older=3, differs=["seeds: 1 and 2"])) == [
         "no change point on the 200 samples that all these runs have",
-        "3 earlier runs are left out: --last all shows them",
+        "3 earlier runs are left out: robbench history nightly --last all shows them",
         "apart, as these runs differ from the first in seeds: 1 and 2",
     ]
     assert notes(course([0.5])) == []

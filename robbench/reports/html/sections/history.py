@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from robbench.analysis.history import (
@@ -38,7 +39,8 @@ def _histories(material: ReportData) -> list[History]:
     for group in comparable_groups([run.info for run in runs]):
         measure = measure_of(runs[group[0]].info, None)
         if measure and len({runs[i].info["model_hash"] for i in group}) >= FEWEST:
-            found.append(history([runs[i] for i in group[-LAST:]], measure))
+            one = history([runs[i] for i in group[-LAST:]], measure)
+            found.append(dataclasses.replace(one, older=max(0, len(group) - LAST)))
     return found
 
 

@@ -52,6 +52,16 @@ def test_each_model_has_a_figure_and_its_table(nights: Callable[..., list[Run]])
     assert notes.lines[0].startswith("change point at 2ce000 (2026-01-03, 2abcdef)")
 
 
+def test_it_says_how_many_earlier_runs_are_left_out(
+    nights: Callable[..., list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A figure of the last ones alone is not taken for all."""
+    monkeypatch.setattr("robbench.reports.html.sections.history.LAST", 3)
+    plot, notes = over_time(ReportData(nights(36, 36, 30, 30, 30))).blocks
+    assert len(plot.data.rows) == 3
+    assert notes.lines[-1].startswith("2 earlier runs are left out: robbench history ce")
+
+
 def test_too_few_runs_and_runs_that_differ_are_no_course(nights: Callable[..., list[Run]]) -> None:
     """Two trainings, one training attacked thrice, or three threats: how to get one is said."""
     same = nights(30, 20, 10, model="same", model_hash="h")
