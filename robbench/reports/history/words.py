@@ -79,7 +79,19 @@ def shift_text(found: History, shift: Shift) -> str:
         f"change point at {_named(found, shift.run)}: {value(found, shift.before)} before, "
         f"{value(found, shift.after)} after ({moved}{unit}, {texts.p_value(shift.p)})"
         f"{f'; it is after {first}, at {last} at the latest' if wide else ''}"
+        f"{_not_the_model(found, shift.run)}"
     )
+
+
+def _not_the_model(found: History, run: int) -> str:
+    """What else than the model may have changed at a run."""
+    before, after = (found.steps[i].info for i in (run - 1, run))
+    said = ""
+    if before["model_hash"] == after["model_hash"]:
+        said += "; the weights before and after are the same"
+    if (old := before["robbench_version"]) != (new := after["robbench_version"]):
+        said += f"; robbench {old} before, {new} after"
+    return said
 
 
 def notes(found: History) -> list[str]:

@@ -61,6 +61,23 @@ def test_a_change_whose_place_is_not_sure(fallen: History) -> None:
     )
 
 
+def test_a_change_that_may_not_be_of_the_model(fallen: History) -> None:
+    """Equal weights have not changed, and another robbench may attack otherwise."""
+    shift = Shift(2, 1, 2, 0.02, 0.8, 0.6)
+    plain = shift_text(fallen, shift)
+    before, after = (dict(fallen.steps[i].info) for i in (1, 2))
+    assert before["model_hash"] != after["model_hash"]
+    after["model_hash"] = before["model_hash"]
+    steps = list(fallen.steps)
+    steps[2] = dataclasses.replace(steps[2], info=after)
+    same = dataclasses.replace(fallen, steps=steps)
+    assert shift_text(same, shift) == f"{plain}; the weights before and after are the same"
+    after |= {"model_hash": "other", "robbench_version": "9.9"}
+    assert shift_text(same, shift).endswith(
+        f"; robbench {before['robbench_version']} before, 9.9 after"
+    )
+
+
 def test_what_is_left_out_is_said(course: Course) -> None:
     """Older runs, and in what a group differs; of one run nothing is to be said."""
     assert notes(course([0.5, 0.5], older=3, differs=["seeds: 1 and 2"])) == [
