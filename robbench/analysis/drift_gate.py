@@ -144,7 +144,7 @@ def _last(store: Store, info: Mapping[str, Any], name: str, count: int) -> list[
     before = [
         (path, row)
         for path, row in rows
-        if row["started_at"] < info["started_at"] and row["run_id"] != info["run_id"]
+        if (row["started_at"], row["run_id"]) < (info["started_at"], info["run_id"])
     ]
     apart = [differences(row, info) for _, row in before]
     found = [path for (path, _), how in zip(before, apart, strict=True) if not how]

@@ -141,6 +141,17 @@ def test_the_last_comparable_runs_before_the_candidate(store: Store) -> None:
     assert of(10) == of(10, name="nightly") == ["aaaa4", "aaaa0", "aaaa1", "aaaa2", "aaaa3"]
 
 
+def test_runs_begun_at_one_moment_have_one_order(
+    tmp_path: Path, stored: Callable[..., Any], make_samples: Callable[..., Any]
+) -> None:
+    """As a history has it: none is left out, and the newest is held against all others."""
+    for i in range(3):
+        stored(f"aaaa{i}", make_samples(20, 1), age=0, model_hash=f"w{i}")
+    found = gate_last(Store(tmp_path), 2, Tolerances(), candidate=None, of=None)
+    assert found.candidate["run_id"] == "aaaa2"
+    assert [info["run_id"] for info in found.against] == ["aaaa0", "aaaa1"]
+
+
 def test_it_is_a_regression_and_fewer_runs_are_noted(store: Store) -> None:
     """What one step hides shows against the first."""
     found = gate_last(store, 10, Tolerances(robust=0.05), candidate="aaaa4", of=None)
