@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,25 +25,14 @@ from robbench.engine.lane import NO_LIMIT
 from robbench.engine.lanes import Lanes, least_forwards
 from robbench.engine.ledger import Ledger
 from robbench.engine.pool import CleanAnswers, Pool, clean_tiles, stream_of
-from robbench.engine.progress import EntryProgress, Meter, Work
-from robbench.engine.records import Attempt, Verdict
+from robbench.engine.progress import Meter
+from robbench.engine.records import Attempt, Update, Verdict
 from robbench.engine.replay import replay_points
 from robbench.engine.schedule import Schedule, Stage
 from robbench.engine.shapes import shapes_of
 from robbench.threat.model import ThreatModel, classes_in_play
 
 FLUSH_SECONDS = 1.0  # a decided sample is in an update no later than this
-
-
-class Update(NamedTuple):
-    """What happened since the last one."""
-
-    verdicts: list[Verdict]  # of samples decided since, one per budget
-    points: list[Tensor | None]  # worst point of each, None = the clean input; empty unless kept
-    progress: float  # share of all work that is done, at most
-    entries: list[EntryProgress]  # empty until every clean input has been evaluated
-    disagreements: int  # so far: see `Cascade.run`
-    work: Work = Work()  # what is done and what is left
 
 
 class Cascade:

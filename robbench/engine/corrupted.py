@@ -11,10 +11,9 @@ from robbench.core import keyed
 from robbench.core.status import NON_FINITE, OK
 from robbench.core.tiles import RowEquality, Tiles
 from robbench.data.base import Split
-from robbench.engine.cascade import Update
 from robbench.engine.pool import stream_of
 from robbench.engine.progress import EntryProgress, Work
-from robbench.engine.records import NOTHING, Verdict
+from robbench.engine.records import NOTHING, Update, Verdict
 from robbench.engine.shapes import shapes_of
 from robbench.engine.verify import ask, judge_logits
 from robbench.objectives import answered

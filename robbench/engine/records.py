@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from robbench.core.status import NON_FINITE, OK, UNCONFIRMED, UNFINISHED
+from robbench.engine.progress import EntryProgress, Work
 from robbench.engine.schedule import Trial
 
 CLEAN, NOTHING, REPLAY = -1, -2, -3
@@ -173,3 +174,14 @@ class Record:
         if self.unconfirmed:
             return UNCONFIRMED
         return NON_FINITE if self.n_nonfinite else OK
+
+
+class Update(NamedTuple):
+    """What a run has decided since its last update, and how far it is."""
+
+    verdicts: list[Verdict]  # of samples decided since, one per budget
+    points: list[Tensor | None]  # worst point of each, None = the clean input; empty unless kept
+    progress: float  # share of all work that is done, at most
+    entries: list[EntryProgress]  # empty until every clean input has been evaluated
+    disagreements: int  # so far: see `Cascade.run`
+    work: Work = Work()  # what is done and what is left

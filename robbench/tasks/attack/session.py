@@ -20,12 +20,13 @@ from robbench.core.freeze import frozen
 from robbench.core.limits import time_text
 from robbench.core.tiles import RowEquality, Tiles, largest_tile
 from robbench.data.base import Split
-from robbench.engine.cascade import Cascade, Update
+from robbench.engine.cascade import Cascade
 from robbench.engine.corrupted import CorruptedPass
 from robbench.engine.fast_model import FastModel, fast_model
 from robbench.engine.inspection import SAMPLES, Inspection, inspect
 from robbench.engine.lane import NO_LIMIT
 from robbench.engine.progress import EntryProgress, Work
+from robbench.engine.records import Update
 from robbench.engine.shapes import equality_of
 from robbench.tasks.attack.facts import FlagFacts, flag_facts
 from robbench.tasks.attack.plan import AttackPlan
