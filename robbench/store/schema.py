@@ -9,46 +9,19 @@ without a new SCHEMA_VERSION. Open-ended maps are JSON text.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 import pyarrow as pa
 
 from robbench.core.norms import NORMS
+from robbench.store.schema_text import table_schema
 
 SCHEMA_VERSION = 3
+_schema = functools.partial(table_schema, version=SCHEMA_VERSION)
 
 DISTANCES = tuple(f"dist_{norm}" for norm in NORMS)
 """The columns of the samples table with the size of a perturbation."""
-
-_SHORT = {
-    "bool": pa.bool_(),
-    "int8": pa.int8(),
-    "int16": pa.int16(),
-    "int32": pa.int32(),
-    "int64": pa.int64(),
-    "f32": pa.float32(),
-    "f64": pa.float64(),
-    "text": pa.string(),
-    "bytes": pa.binary(),
-    "time": pa.timestamp("us"),  # naive, UTC
-    "ids": pa.list_(pa.field("element", pa.int64())),
-    "word": pa.dictionary(pa.int16(), pa.string()),  # few different texts in many rows
-}
-
-
-def _schema(table: str, columns: str) -> pa.Schema:
-    """Read `type: name name? ...` lines; a question mark allows nulls."""
-    fields = []
-    for line in columns.strip().splitlines():
-        kind, _, names = line.partition(":")
-        fields += [
-            pa.field(name.rstrip("?"), _SHORT[kind.strip()], name.endswith("?"))
-            for name in names.split()
-        ]
-    return pa.schema(
-        fields, {"robbench.table": table, "robbench.schema_version": str(SCHEMA_VERSION)}
-    )
-
 
 RUNS = _schema(
     "runs",
