@@ -22,6 +22,7 @@ from robbench.losses.base import Loss
 from robbench.store.address.copies import bring
 from robbench.store.store import Store
 from robbench.tasks.codes import (
+    Built,
     built,
     canonical_model,
     code_roots,
@@ -96,11 +97,7 @@ def plan_training(
     require_fit(loss, config)
     train, validation = split_validation(data, config.validation, config.seed)
     generated = _generated(config, train, validation, data_dir=data_dir, download=download)
-    if bool((train.labels == train.labels[0]).all()):
-        raise UserError(
-            f"all {len(train)} training samples are of one class; "
-            "raise --limit, or name a data set with two"
-        )
+    _require_two_classes(train)
     name = model_name(name, config.loss)
     folder = store.models / name
     bring(folder)
@@ -117,19 +114,9 @@ def plan_training(
     made = built(config.model, info, config.seed, download=download)
     spec = _spec(config, threat.text, inner_text, taught_by)
     fingerprints = {
-        "samples": data.fingerprint(ordered=True),
-        **({} if data.free is None else {"fixed": data.fixed()}),
-        "code": {
-            "loss": LOSSES.code(config.loss),
-            "model": model_code(config.model, made.modules),
-            "data": data_code(config.data),
-            "inner": None if inner_text is None else ATTACKS.code(inner_text),
-            **({} if config.generated is None else {"generated": data_code(config.generated)}),
-        },
-        **({} if generated is None else {"generated": generated.split.fingerprint(ordered=True)}),
+        **_fingerprints(data, generated, start, teacher),
+        "code": _code(config, made, inner_text),
         "built": made.given,
-        "start": start.hash if start else None,
-        **({} if teacher is None else {"teacher": counts_as(teacher)}),
     }
     # Other models count by their weights, whatever their names.
     counted = {name: value for name, value in spec.items() if name != "teacher"}
@@ -149,14 +136,7 @@ def plan_training(
         teacher=teacher,
         fingerprints=fingerprints,
         identity=short_hash({**counted, **fingerprints, "from_model": None}),
-        modules=(
-            type(loss).__module__,
-            *code_roots(config.model),
-            *sorted(made.modules),
-            *data_roots(config.data),
-            *(() if config.generated is None else data_roots(config.generated)),
-            *(() if inner is None else (type(inner.attack).__module__,)),
-        ),
+        modules=_modules(config, made, loss, inner),
         notes=tuple(notes),
     )
 
@@ -179,6 +159,51 @@ def _spec(
     if config.generated is not None:
         return settings
     return {key: value for key, value in settings.items() if not key.startswith("generated")}
+
+
+def _fingerprints(
+    data: Split, generated: Generated | None, start: SavedModel | None, teacher: Teacher | None
+) -> dict[str, Any]:
+    """What identifies samples and other models, which no setting says."""
+    return {
+        "samples": data.fingerprint(ordered=True),
+        **({} if data.free is None else {"fixed": data.fixed()}),
+        **({} if generated is None else {"generated": generated.split.fingerprint(ordered=True)}),
+        "start": start.hash if start else None,
+        **({} if teacher is None else {"teacher": counts_as(teacher)}),
+    }
+
+
+def _code(config: TrainConfig, made: Built, inner: str | None) -> dict[str, Any]:
+    """What identifies the code of all that a spec of the config names."""
+    return {
+        "loss": LOSSES.code(config.loss),
+        "model": model_code(config.model, made.modules),
+        "data": data_code(config.data),
+        "inner": None if inner is None else ATTACKS.code(inner),
+        **({} if config.generated is None else {"generated": data_code(config.generated)}),
+    }
+
+
+def _modules(config: TrainConfig, made: Built, loss: Loss, inner: Inner | None) -> tuple[str, ...]:
+    """The modules that this code begins with."""
+    return (
+        type(loss).__module__,
+        *code_roots(config.model),
+        *sorted(made.modules),
+        *data_roots(config.data),
+        *(() if config.generated is None else data_roots(config.generated)),
+        *(() if inner is None else (type(inner.attack).__module__,)),
+    )
+
+
+def _require_two_classes(train: Split) -> None:
+    """Raise UserError where all samples are of one class."""
+    if bool((train.labels == train.labels[0]).all()):
+        raise UserError(
+            f"all {len(train)} training samples are of one class; "
+            "raise --limit, or name a data set with two"
+        )
 
 
 def _generated(
