@@ -32,9 +32,10 @@ from robbench.store.schema import RUNS, SCHEMA_VERSION
 from robbench.store.store import Store
 from robbench.tasks.attack.audit_pass import AuditPass
 from robbench.tasks.attack.config import AttackConfig
-from robbench.tasks.attack.plan import AttackPlan, parse_threats, plan_subject
+from robbench.tasks.attack.plan import AttackPlan, plan_subject
 from robbench.tasks.attack.progress import audit_share
 from robbench.tasks.attack.session import AttackSession
+from robbench.tasks.attack.threats import parse_threats
 from robbench.tasks.model_folder import find_folder, read_model
 from robbench.tasks.subject import Subject, info_without_statistics, subject_in_memory
 from robbench.tasks.train.naming import NAME

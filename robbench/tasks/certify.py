@@ -22,7 +22,7 @@ from robbench.core.freeze import frozen
 from robbench.core.spec import short_hash, validate
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
-from robbench.tasks.attack.plan import parse_threats, usual_threat
+from robbench.tasks.attack.threats import parse_threats, usual_threat
 from robbench.tasks.listener import Bar, Listener
 from robbench.tasks.model_folder import matching_models
 from robbench.tasks.subject import Subject, find_subject

@@ -20,7 +20,6 @@ from robbench.core.device import default_batch_size, find_device
 from robbench.core.errors import UserError
 from robbench.core.part import WHOLE, Part
 from robbench.core.threat_text import split_threat
-from robbench.data.load import default_threat
 from robbench.store.address.copies import bring_runs
 from robbench.store.locations import Location, sibling_table, trained_name
 from robbench.store.run import attacked_model
@@ -33,10 +32,11 @@ from robbench.tasks.attack.corruption import without_attacks
 from robbench.tasks.attack.entries import build_entries, canonical_entry
 from robbench.tasks.attack.identity import changed_answers, run_hashes
 from robbench.tasks.attack.target import aimed
+from robbench.tasks.attack.threats import parse_threats, usual_threat
 from robbench.tasks.model_folder import find_folder, matching_models
 from robbench.tasks.subject import Subject, find_subject
 from robbench.tasks.train.plan import known_threat
-from robbench.threat.model import ThreatModel, classes_in_play, parse_threat, require_inside
+from robbench.threat.model import ThreatModel, classes_in_play, require_inside
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,36 +275,3 @@ def plan_subject(
         notes=tuple(changed_answers(other) for other in dict.fromkeys(others) if other),
         audit=audit,
     )
-
-
-def parse_threats(texts: Sequence[str], target: str | None = None) -> list[list[ThreatModel]]:
-    """Threat models by norm and target, in the order of mention; the budgets of each ascend.
-
-    target: of those that name none themselves. Raises UserError for one that is given twice, and
-    for a second target.
-    """
-    found: dict[tuple[str, str | None, float | None], list[ThreatModel]] = {}
-    for threat in (threat for text in texts for threat in parse_threat(text)):
-        if target is not None and threat.target not in (None, target):
-            raise UserError(f"threat {threat.text} has a target already: leave out --target")
-        threat = threat.towards(target or threat.target)
-        # What a corruption breaks at one severity may withstand a higher one: each is alone.
-        alone = threat.eps if threat.corruption else None
-        same = found.setdefault((threat.norm_name, threat.target, alone), [])
-        if threat.eps in [other.eps for other in same]:
-            raise UserError(f"threat {threat.text} is given twice: leave one out")
-        same.append(threat)
-    for threats in found.values():
-        threats.sort(key=lambda threat: threat.eps)
-        if len(threats) > 1 and math.isinf(threats[-1].eps):
-            raise UserError(
-                f"threat {threats[-1].text} has no budget, it gives every other one too: run it "
-                "alone"
-            )
-    return list(found.values())
-
-
-def usual_threat(data: str, subject: Subject) -> str | None:
-    """The model's usual threat model, else the data's, else the one it was trained under."""
-    own = subject.threat or default_threat(data)
-    return own or subject.trained.get("config", {}).get("threat")

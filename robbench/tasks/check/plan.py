@@ -20,8 +20,8 @@ from robbench.store.answers import same_answers
 from robbench.store.run import Run, attacked_model, read_run
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
-from robbench.tasks.attack.plan import parse_threats, usual_threat
 from robbench.tasks.attack.target import aimed_as
+from robbench.tasks.attack.threats import parse_threats, usual_threat
 from robbench.tasks.subject import Subject, find_subject, not_found, of_run
 from robbench.tasks.train.plan import known_threat
 from robbench.threat.model import ThreatModel, require_inside

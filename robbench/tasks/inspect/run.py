@@ -16,8 +16,9 @@ from robbench.engine.flags import at_chance, of_rows
 from robbench.store.store import Store
 from robbench.tasks.attack.access import WITHOUT_GRADIENTS
 from robbench.tasks.attack.config import AttackConfig
-from robbench.tasks.attack.plan import AttackPlan, parse_threats, plan_subject, usual_threat
+from robbench.tasks.attack.plan import AttackPlan, plan_subject
 from robbench.tasks.attack.session import AttackSession
+from robbench.tasks.attack.threats import parse_threats, usual_threat
 from robbench.tasks.inspect import findings
 from robbench.tasks.inspect.answers import Answers, answers_of, looked_at, outputs_of, taken_shapes
 from robbench.tasks.inspect.record import cost_of, record

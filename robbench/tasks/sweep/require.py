@@ -17,7 +17,7 @@ from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.corruption import without_attacks
 from robbench.tasks.attack.entries import build_entries
-from robbench.tasks.attack.plan import parse_threats
+from robbench.tasks.attack.threats import parse_threats
 from robbench.tasks.certify import METHOD, require_certifiable
 from robbench.tasks.codes import canonical_model
 from robbench.tasks.model_folder import matching_models, stored_config

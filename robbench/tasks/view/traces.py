@@ -22,8 +22,8 @@ from robbench.engine.shapes import shapes_of
 from robbench.reports.html.view import Path as Margins
 from robbench.store.run import Run
 from robbench.store.store import Store
-from robbench.tasks.attack.plan import parse_threats
 from robbench.tasks.attack.target import aimed_as
+from robbench.tasks.attack.threats import parse_threats
 from robbench.tasks.measure.rows import require_same
 from robbench.tasks.rebuild import folder_of, rebuild
 from robbench.tasks.subject import Subject, of_run

@@ -10,7 +10,7 @@ import pytest
 
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.sections.curves import security_curves
-from robbench.tasks.attack.plan import parse_threats
+from robbench.tasks.attack.threats import parse_threats
 
 
 @pytest.fixture
