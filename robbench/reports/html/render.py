@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib import resources
 
-import jinja2
 import plotly.offline
 from markupsafe import Markup
 
@@ -32,6 +28,7 @@ from robbench.reports.html.sections import (
     training,
 )
 from robbench.reports.html.sections.gallery import gallery
+from robbench.reports.html.templates import environment, read_file, source_hash
 
 ORDER = (
     comparison.comparison,
@@ -68,35 +65,27 @@ def render(
     Every text in it is escaped; it asks nothing of the network, and its policy forbids it to. With
     `cdn` it asks for one file, the figures' library in this version, and takes no other content.
     """
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=jinja2.PackageLoader("robbench.reports.html", "template"),
-    )
-    folder = resources.files("robbench.reports.html") / "template"
-    texts = {
-        name: Markup((folder / f"page.{name}").read_text(encoding="utf-8"))
-        for name in ("css", "js")
-    }
     models = list(dict.fromkeys(run.info["model"] for run in material.runs))
-    return environment.get_template("page.html").render(
-        title=title,
-        sections=found,
-        models=models,
-        n_runs=len(material.runs),
-        version=robbench.__version__,
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        config=dict(CONFIG),
-        figure=_json,
-        css=texts["css"],
-        js=texts["js"],
-        folder=FOLDER,
-        answers=[(sentence(one, among=answers), *doubt(one)) for one in answers],
-        plotly="" if cdn else Markup(plotly.offline.get_plotlyjs()),
-        cdn=_address() if cdn else "",
-        integrity=_integrity() if cdn else "",
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            title=title,
+            sections=found,
+            models=models,
+            n_runs=len(material.runs),
+            version=robbench.__version__,
+            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            config=dict(CONFIG),
+            figure=_json,
+            css=Markup(read_file("page.css")),
+            js=Markup(read_file("page.js")),
+            folder=FOLDER,
+            answers=[(sentence(one, among=answers), *doubt(one)) for one in answers],
+            plotly="" if cdn else Markup(plotly.offline.get_plotlyjs()),
+            cdn=_address() if cdn else "",
+            integrity=source_hash(plotly.offline.get_plotlyjs()) if cdn else "",
+        )
     )
 
 
@@ -107,9 +96,3 @@ def _json(plot: Plot) -> Markup:
 
 def _address() -> str:
     return f"https://cdn.plot.ly/plotly-{plotly.offline.get_plotlyjs_version()}.min.js"
-
-
-def _integrity() -> str:
-    """The hash that the browser checks the library by, of the installed copy."""
-    digest = hashlib.sha256(plotly.offline.get_plotlyjs().encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"

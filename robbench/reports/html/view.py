@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jinja2
 from markupsafe import Markup
 
 import robbench
@@ -18,6 +14,7 @@ from robbench.analysis.series import model_names, name_of
 from robbench.core.corruptions import is_corruption, size_norm
 from robbench.core.status import NON_FINITE, UNCONFIRMED, UNFINISHED
 from robbench.reports import texts
+from robbench.reports.html.templates import environment, read_file, source_hash
 from robbench.store.run import Run
 from robbench.store.schema import DISTANCES
 
@@ -54,7 +51,7 @@ class Pictures:
     moved: dict[str, dict[int, Sequence[float]]] = dataclasses.field(default_factory=dict)
 
 
-class Path(NamedTuple):
+class MarginTrace(NamedTuple):
     """The margin at each step of an attack on one sample, the clean input first or near it."""
 
     attack: str
@@ -74,29 +71,19 @@ class ViewData:
     samples: Sequence[int]
     classes: Sequence[str] = ()
     pictures: Pictures = dataclasses.field(default_factory=Pictures)
-    traces: Mapping[str, Mapping[int, Path]] = dataclasses.field(default_factory=dict)
+    traces: Mapping[str, Mapping[int, MarginTrace]] = dataclasses.field(default_factory=dict)
     notes: Sequence[str] = ()
     points: frozenset[str] = frozenset()
 
 
 def render_view(material: ViewData, title: str) -> str:
     """The page. Its policy allows its own script and style only, and pictures inside of it."""
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=jinja2.PackageLoader("robbench.reports.html", "template"),
-    )
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    folder = resources.files("robbench.reports.html") / "template"
-    page, own, script = (
-        (folder / name).read_text(encoding="utf-8") for name in ("page.css", "view.css", "view.js")
-    )
-    style = page + own
+    pages = environment()
+    pages.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    style, script = read_file("page.css") + read_file("view.css"), read_file("view.js")
     content, files = contents(material)
     found = content["runs"]
-    return environment.get_template("view.html").render(
+    return pages.get_template("view.html").render(
         title=title,
         version=robbench.__version__,
         data=f"{material.runs[0].info['data']} {material.runs[0].info['split']}",
@@ -112,7 +99,7 @@ def render_view(material: ViewData, title: str) -> str:
         files=files,
         style=Markup(style),
         script=Markup(script),
-        hashes={"style": _hash(style), "script": _hash(script)},
+        hashes={"style": source_hash(style), "script": source_hash(script)},
     )
 
 
@@ -140,27 +127,10 @@ def contents(material: ViewData) -> tuple[dict[str, Any], list[str]]:
     classes += ["(outside)"] * (most - len(classes))
     runs = [
         {
-            "id": run.info["run_id"],
             "letter": _letter(n),
             "name": name_of(run, names),
-            "threat": texts.threat(run.info["threat"]),
-            "attack": run.info["attack"],
-            "norm": size_norm(run.info["norm"]),
-            "kept": run.info["run_id"] in material.points,
             "columns": _columns(run, rows[run.info["run_id"]], material.samples, attacks),
-            "pictures": [
-                None
-                if seen is None
-                else [place(seen.worst), place(seen.difference), _short(seen.largest)]
-                for seen in map(
-                    material.pictures.worst.get(run.info["run_id"], {}).get, material.samples
-                )
-            ],
-            "moved": _features(material.pictures.moved.get(run.info["run_id"], {}), material),
-            "traces": {
-                str(material.samples.index(i)): [path.attack, [_short(m) for m in path.margins]]
-                for i, path in material.traces.get(run.info["run_id"], {}).items()
-            },
+            **_of_run(run, material, place),
         }
         for n, run in enumerate(material.runs)
     ]
@@ -177,6 +147,30 @@ def contents(material: ViewData) -> tuple[dict[str, Any], list[str]]:
         "states": STATES,
     }
     return content, list(files)
+
+
+def _of_run(run: Run, material: ViewData, place: Callable[[str], int]) -> dict[str, Any]:
+    """What a run is, with its pictures and traces. place: the number of a picture file."""
+    run_id, samples = run.info["run_id"], material.samples
+    worst = material.pictures.worst.get(run_id, {})
+    return {
+        "id": run_id,
+        "threat": texts.threat(run.info["threat"]),
+        "attack": run.info["attack"],
+        "norm": size_norm(run.info["norm"]),
+        "kept": run_id in material.points,
+        "pictures": [
+            None
+            if (seen := worst.get(i)) is None
+            else [place(seen.worst), place(seen.difference), _short(seen.largest)]
+            for i in samples
+        ],
+        "moved": _features(material.pictures.moved.get(run_id, {}), material),
+        "traces": {
+            str(samples.index(i)): [trace.attack, [_short(m) for m in trace.margins]]
+            for i, trace in material.traces.get(run_id, {}).items()
+        },
+    }
 
 
 def state(row: Mapping[str, Any]) -> str:
@@ -252,8 +246,3 @@ def _short(value: float | None) -> float | None:
 def _letter(n: int) -> str:
     """A, B, ..., Z, AA, AB, ..."""
     return (_letter(n // 26 - 1) if n >= 26 else "") + chr(ord("A") + n % 26)
-
-
-def _hash(text: str) -> str:
-    """The source expression of the policy that allows just this text."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

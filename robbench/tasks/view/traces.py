@@ -19,7 +19,7 @@ from robbench.core.errors import RobbenchError, UserError
 from robbench.core.freeze import frozen
 from robbench.engine.pool import Pool, stream_of
 from robbench.engine.shapes import shapes_of
-from robbench.reports.html.view import Path as Margins
+from robbench.reports.html.view import MarginTrace
 from robbench.store.run import Run
 from robbench.store.store import Store
 from robbench.tasks.attack.target import aimed_as
@@ -29,7 +29,7 @@ from robbench.tasks.rebuild import folder_of, rebuild
 from robbench.tasks.subject import Subject, of_run
 from robbench.threat.model import ThreatModel
 
-Traces = dict[str, dict[int, Margins]]
+Traces = dict[str, dict[int, MarginTrace]]
 
 
 def drawn(samples: Sequence[int], n: int, seed: int) -> list[int]:
@@ -70,7 +70,7 @@ def _trace(
     device: torch.device,
     data_dir: Path | None,
     download: bool,
-) -> dict[int, Margins]:
+) -> dict[int, MarginTrace]:
     info = run.info
     threat = parse_threats([info["threat"]])[0][0]
     if threat.corruption or not math.isfinite(threat.eps):
@@ -94,7 +94,7 @@ def _follow(
     attack: Attack[Any],
     wanted: set[int],
     seed: int,
-) -> dict[int, Margins]:
+) -> dict[int, MarginTrace]:
     split = subject.split
     held = torch.tensor([one in wanted for one in split.ids.tolist()], device=split.ids.device)
     split = split.take(held.nonzero().flatten())
@@ -108,9 +108,8 @@ def _follow(
         pool = Pool.of(split, [threat], model, seed=seed, tiles=tiles)
         everyone = torch.arange(len(split), device=split.labels.device)
         margins = follow(attack, model, pool.problem(everyone, stream_of(spec)), tiles).margins
-    return {
-        sample: Margins(spec, margins[:, i].tolist()) for i, sample in enumerate(split.ids.tolist())
-    }
+    ids = split.ids.tolist()
+    return {ids[i]: MarginTrace(spec, margins[:, i].tolist()) for i in range(len(ids))}
 
 
 def _followed(info: dict[str, Any], threat: ThreatModel) -> tuple[str, Attack[Any]]:

@@ -11,7 +11,7 @@ import pytest
 from robbench.reports.html.sections.gallery import png, signed
 from robbench.reports.html.view import (
     COLUMNS,
-    Path,
+    MarginTrace,
     Pictures,
     Seen,
     ViewData,
@@ -55,7 +55,7 @@ def material(add_run, handmade_rows) -> ViewData:
         samples=range(1000, 1040),
         classes=CLASSES,
         pictures=pictures,
-        traces={"a" * 12: {1001: Path("pgd:steps=2", [2.0, 0.5, -1.0])}},
+        traces={"a" * 12: {1001: MarginTrace("pgd:steps=2", [2.0, 0.5, -1.0])}},
         notes=[f"A note {EVIL}"],
         points=frozenset({"a" * 12}),
     )
