@@ -70,6 +70,16 @@ class Record:
     started: float
     finished: float
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The measures, and the bounds of their intervals as `NAME_low` and `NAME_high`."""
+        return {
+            f"{name}{end}": value
+            for name, number in self.measures.items()
+            for end, value in (("", number.value), ("_low", number.low), ("_high", number.high))
+            if value is not None
+        }
+
 
 def record(
     run: Run, epochs: Sequence[Mapping[str, Any]] = (), certified: float | None = None

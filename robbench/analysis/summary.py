@@ -15,7 +15,7 @@ from robbench.core.errors import UserError
 from robbench.core.status import NON_FINITE, UNCONFIRMED, UNFINISHED
 from robbench.statistics.proportions import wilson
 
-CI_LEVEL = 0.95
+CI_LEVEL, CI_METHOD = 0.95, "wilson"
 
 _REJECTED = ("clean_rejected", "adv_rejected")  # null of models that never reject
 COLUMNS = (
@@ -90,7 +90,7 @@ def summarise(
         if n_correct
         else None,
         "ci_level": CI_LEVEL,
-        "ci_method": "wilson",
+        "ci_method": CI_METHOD,
         "clean_margin_mean": _mean(clean),
         "clean_margin_p50": quantile(clean, 0.50),
         "adv_margin_mean": None if unknown else _mean(worst),

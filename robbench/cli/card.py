@@ -66,6 +66,7 @@ def card(
 
     Example: robbench card at --format in-toto -o at.intoto.json
     """
+    from robbench.reports.texts import plural
     from robbench.tasks.card import card as run
 
     made = run(
@@ -91,6 +92,5 @@ def card(
     else:
         digest = f", SHA-256 {made.weights.sha256}" if made.weights else ""
         name = f" about {made.weights.name}" if made.weights else ""
-        n = len(made.runs)
-        said = f"{made.path}: {made.format}{name}{digest}, {n} run{'s' * (n != 1)}"
-        print_result(said)
+        runs_of = plural(len(made.runs), "run")
+        print_result(f"{made.path}: {made.format}{name}{digest}, {runs_of}")

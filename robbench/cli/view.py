@@ -65,6 +65,7 @@ def view(
 
     Example: robbench view ce at --trace 5
     """
+    from robbench.reports.texts import plural
     from robbench.tasks.view.run import view as write_view
 
     reporter = Reporter(quiet=quiet, verbose=verbose)
@@ -87,10 +88,7 @@ def view(
     else:
         for note in made.notes:
             reporter.say(note)
-        n, of = len(made.runs), made.n_samples
-        print_result(
-            f"{of} sample{'s' * (of != 1)} of {n} run{'s' * (n != 1)}: {made.path} "
-            f"({made.size / 1e6:.1f} MB)"
-        )
+        samples, of = plural(made.n_samples, "sample"), plural(len(made.runs), "run")
+        print_result(f"{samples} of {of}: {made.path} ({made.size / 1e6:.1f} MB)")
     if open_:
         show_page(made.path, reporter)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from robbench.reports import texts
+
 AGAINST_DISTANCES = {
     "margin_consistency": "tau, clean margin",
     "brittle_auroc": "AUROC, brittle inputs",
@@ -19,8 +21,7 @@ def what_it_is_of(detail: Mapping[str, Any]) -> str:
     if reason := detail.get("reason"):
         return str(reason)
     if {"compared", "other_runs"} <= detail.keys():
-        runs = detail["other_runs"]
-        return f"{detail['compared']} samples, {runs} other run{'s' * (runs != 1)}"
+        return f"{detail['compared']} samples, {texts.plural(detail['other_runs'], 'other run')}"
     if {"brittle", "robust"} <= detail.keys():
         return f"{detail['brittle']} brittle, {detail['robust']} robust"
     if {"used", "left_out"} <= detail.keys():

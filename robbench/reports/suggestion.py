@@ -10,7 +10,7 @@ from typing import Any
 
 from robbench.analysis.suggest import Judged, Suggestion
 from robbench.core.escaping import one_line
-from robbench.reports.texts import percent
+from robbench.reports.texts import percent, plural
 
 Row = Mapping[str, Any]
 AUDIT = 300
@@ -47,7 +47,7 @@ def budgets(runs: Sequence[Row]) -> str:
     rising = sorted(runs, key=lambda run: float(run["eps"]))
     threats = ", ".join(dict.fromkeys(str(run["threat"]) for run in rising))
     models = len({(run["model_hash"], run["model_arch"]) for run in runs})
-    return f"{threats}; {_count(models, 'model')}, {_count(len(runs), 'run')}"
+    return f"{threats}; {plural(models, 'model')}, {plural(len(runs), 'run')}"
 
 
 def verdict(found: Suggestion) -> str:
@@ -81,7 +81,3 @@ def _comment(entry: Any) -> str:
 def _basic(text: str) -> str:
     """A basic string of TOML: its escapes are those of JSON, but for surrogates and DEL."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'s' * (n != 1)}"

@@ -140,7 +140,7 @@ def unfinished(row: Mapping[str, Any]) -> str:
     With a budget also the range of robust accuracy, `41.0% to 48.2%`.
     """
     n = row["n_unfinished"]
-    said = f"{n} sample{'s' * (n != 1)} unfinished within the limits"
+    said = f"{plural(n, 'sample')} unfinished within the limits"
     if row["robust_accuracy"] is None:
         return said
     return (
@@ -215,6 +215,11 @@ def amount(value: float) -> str:
 def decimals(value: float | None) -> str:
     """Three decimals, for figures below each other."""
     return NOTHING if value is None else f"{value:z.3f}"
+
+
+def plural(n: int, what: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def _count(value: float) -> str:

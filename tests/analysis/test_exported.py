@@ -35,6 +35,12 @@ def test_numbers_are_those_of_the_samples(stored, make_samples):
     queries = sum(row["n_forward"] for row in samples) / 40
     assert found.measures["n_forward_per_sample"].value == queries
     assert found.measures["wall_s"].value == 1.5
+    assert found.numbers["wall_s"] == 1.5
+    assert (found.numbers["certified_accuracy_low"], found.numbers["certified_accuracy"]) == (
+        pytest.approx(wilson.low),
+        0.1,
+    )
+    assert "wall_s_low" not in found.numbers
     assert found.started == datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 
 

@@ -115,3 +115,8 @@ def test_rates_as_points_and_bounds():
     assert texts.bounds(0.412, 0.493) == "41.2-49.3"
     assert texts.bounds(None, None) == texts.bounds(math.nan, math.nan) == "-"
     assert texts.amount(12345.678) == "12,345.7"
+
+
+def test_plural():
+    """Only of one there is one."""
+    assert [texts.plural(n, "run") for n in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]

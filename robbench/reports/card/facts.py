@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from robbench.analysis.checked import speaks_against
+from robbench.analysis.summary import CI_LEVEL, CI_METHOD
 from robbench.core.corruptions import is_corruption
 from robbench.core.escaping import public
 from robbench.core.limits import Limits
@@ -178,7 +179,7 @@ def _said(row: Row, key: str) -> dict[str, str]:
 
 
 def _plain(metric: Metric) -> dict[str, Any]:
-    interval = {"low": metric.low, "high": metric.high, "level": 0.95, "method": "wilson"}
+    interval = {"low": metric.low, "high": metric.high, "level": CI_LEVEL, "method": CI_METHOD}
     return {
         "name": metric.name,
         "value": metric.value,

@@ -145,12 +145,7 @@ def _new_metrics(
     """The metrics that the run in MLflow lacks, or has with another value."""
     from mlflow.entities import Metric
 
-    points = [
-        (f"{name}{end}", value, 0)
-        for name, number in one.measures.items()
-        for end, value in (("", number.value), ("_low", number.low), ("_high", number.high))
-        if value is not None and there.get(f"{name}{end}") != value
-    ]
+    points = [(key, value, 0) for key, value in one.numbers.items() if there.get(key) != value]
     for name, curve in one.curves.items():
         key = _key(f"training/{name}")
         known = client.get_metric_history(id_, key) if key in there else []

@@ -51,12 +51,7 @@ def _events(one: Record) -> Iterator[Any]:
     for name, points in one.curves.items():
         for epoch, value in points:
             yield _scalars(one.started, epoch, {f"training/{name}": value})
-    numbers = {
-        f"attack/{name}{end}": value
-        for name, number in one.measures.items()
-        for end, value in (("", number.value), ("_low", number.low), ("_high", number.high))
-        if value is not None
-    }
+    numbers = {f"attack/{name}": value for name, value in one.numbers.items()}
     yield _scalars(one.finished, one.epoch, numbers)
 
 

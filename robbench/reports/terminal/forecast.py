@@ -8,7 +8,7 @@ from collections.abc import Callable
 from robbench.analysis.forecast import Forecast, Range
 from robbench.analysis.so_far import SoFar
 from robbench.engine.progress import Left
-from robbench.reports.texts import percent
+from robbench.reports.texts import percent, plural
 
 SHOWN = 3  # attacks whose share of the time is named
 SMALL = 0.05  # a share below is not
@@ -26,8 +26,7 @@ def forecast_line(found: Forecast) -> str:
     shares = f": {shares}" if shares else ""
     queries, seconds = found.queries, found.seconds
     if queries is not None and seconds is not None:
-        n = len(found.runs)
-        source = f"as {n} earlier run{'s' * (n > 1)} of these attacks needed"
+        source = f"as {plural(len(found.runs), 'earlier run')} of these attacks needed"
         most = f"; at most {most_time}" if most_time else ""
         return (
             f"about {_range(queries, rounded)} queries, {_range(seconds, duration)} {where}{shares}"

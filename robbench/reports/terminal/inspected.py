@@ -35,9 +35,7 @@ def title(found: Inspected) -> str:
     """The model, and whether it can be attacked."""
     severities = [finding.severity for finding in found.findings]
     errors, warnings = severities.count("error"), severities.count("warning")
-    counts = [
-        f"{n} {name}{'s' * (n > 1)}" for n, name in ((errors, "error"), (warnings, "warning")) if n
-    ]
+    counts = [texts.plural(n, name) for n, name in ((errors, "error"), (warnings, "warning")) if n]
     return f"{found.model}: {', '.join(counts) or 'nothing that does not fit'}"
 
 
