@@ -144,7 +144,7 @@ def test_training_with_generated_data_goes_on_where_it_stopped(
 @pytest.mark.parametrize(
     ("made", "more", "message"),
     [
-        ({"classes": 7}, "", "has 7 classes, digits 10"),
+        ({"classes": 12}, "", "has 12 classes, digits 10"),
         ({"side": 9}, "", "has samples of shape"),
         ({"count": 20}, "", "has 20 samples, and a batch takes 45"),
         ({}, "--set generated_ratio=0.999", "without a real sample"),
