@@ -53,7 +53,7 @@ def evaluate(
     images: Images | str,
     labels: Any = None,
     threat: str = "linf:8/255",
-    attack: Attacks = USUAL_ATTACK,
+    attack: Attacks = (),
     *,
     audit: int | None = None,
     audit_attack: Attacks = (),
@@ -88,7 +88,8 @@ def evaluate(
     threat: such as `linf:8/255`, `l2:0.5`, or `l2:inf` for the smallest perturbation; or
     `corruption:fog@3`, which takes no attack.
     attack: a spec such as `apgd:steps=50`, a cascade, a TOML file, an attack of your own
-    (an object or its class), or a list of these, which form one worst case per sample.
+    (an object or its class), or a list of these, which form one worst case per sample; by default
+    `autoattack-lite`.
     audit: so many of the samples that no attack broke, drawn at random, get audit_attack (by
     default `autoattack`) too; `info` has what that shows (`audit_missed_high`,
     `robust_accuracy_audited`). adaptive: all of them get it where gradients look masked.
@@ -119,8 +120,7 @@ def evaluate(
     config = validate(
         AttackConfig,
         given(
-            # The default is no wish for an attack, where none is made.
-            attack=attack_texts(() if threats[0].corruption and attack == USUAL_ATTACK else attack),
+            attack=attack_texts(attack or (() if threats[0].corruption else USUAL_ATTACK)),
             audit=audit,
             audit_attack=attack_texts(audit_attack),
             adaptive=adaptive,

@@ -59,7 +59,7 @@ def inspect(
     images: Images | str | None = None,
     labels: Any = None,
     threat: str | None = None,
-    attack: Attacks = "apgd",
+    attack: Attacks = (),
     *,
     classes: int | Sequence[str] | None = None,
     outputs: Outputs | None = None,

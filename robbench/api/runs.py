@@ -24,7 +24,7 @@ from robbench.tasks.attack.run import attack as attack_plans
 @pythonic
 def attack(
     models: Names,
-    attack: Attacks = "apgd",
+    attack: Attacks = (),
     threat: Names = (),
     *,
     audit: int | None = None,

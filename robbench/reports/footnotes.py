@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robbench.core.corruptions import is_corruption
 from robbench.reports import audit
 
 FOOTNOTE = (
@@ -21,6 +22,10 @@ BEST = (
     "* best: the paired test, Holm-corrected over all pairs of its table, tells it from every "
     "other (p <= 0.05)."
 )
+CORRUPTION = (
+    "under a corruption: adversarial ratio is the share of samples misclassified when corrupted, "
+    "whatever their clean input is."
+)
 TARGET = (
     "with a target (->): share of samples for which the attack found a point predicted as the "
     "target; samples of that class are left out. Margins: largest other logit - target's."
@@ -32,8 +37,11 @@ def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader of the table has to know, marks that occur in it included."""
     shares, rest = FOOTNOTE.split(" Interval")
     targeted = [row["target"] is not None for row in rows]
-    first = [] if all(targeted) else [shares]
+    corrupted = [is_corruption(row["threat"]) for row in rows]
+    attacked = any(not (aimed or fixed) for aimed, fixed in zip(targeted, corrupted, strict=True))
+    first = [shares] if attacked else []
     first += [TARGET] if any(targeted) else []
+    first += [CORRUPTION] if any(corrupted) else []
     seeds = any(row["n_seeds"] for row in rows)
     notes = [" ".join([*first, SEEDS if seeds else f"Interval{rest}"])]
     if any(row["best"] for row in rows):

@@ -254,6 +254,7 @@ def test_a_corruption_takes_no_attack(trained_net, digits):
     for words, said in (
         ({"threat": "corruption:contrast"}, "is 5 threat models: evaluate takes one"),
         ({"threat": "corruption:contrast@5", "attack": "pgd"}, "leave out attack"),
+        ({"threat": "corruption:contrast@5", "attack": "autoattack-lite"}, "leave out attack"),
     ):
         with pytest.raises(UserError, match=said):
             robbench.evaluate(trained_net, images, labels, **words)

@@ -12,6 +12,9 @@ from robbench.core.config import parse_limit, parse_width
 from robbench.core.limits import Limits, parse_queries, parse_time
 from robbench.core.threat_text import parse_target
 
+USUAL_ATTACK = ("apgd",)
+"""Where no attack is named."""
+
 _LONGEST = 200  # characters of a name or tag
 
 
@@ -55,8 +58,9 @@ class AttackConfig:
     """Everything that decides an attack's verdicts, the width it runs at, and what it is called."""
 
     attack: Annotated[
-        tuple[str, ...], Field(description="attacks or cascades; several make one worst case")
-    ] = ("apgd",)
+        tuple[str, ...],
+        Field(description="attacks or cascades; several make one worst case; by default apgd"),
+    ] = ()
     audit: Annotated[
         int | None,
         BeforeValidator(parse_audit),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from robbench.core.errors import UserError
 from robbench.tasks.attack.config import AttackConfig
 from robbench.threat.model import ThreatModel
@@ -25,14 +23,13 @@ _OF_ATTACKS = {
 def without_attacks(config: AttackConfig, threat: ThreatModel) -> AttackConfig:
     """The settings of a run under a corruption, without attacks.
 
-    Raises UserError for a setting that an attack would need. An attack that is named only as the
-    default is none.
+    Raises UserError for a setting that an attack would need.
     """
     usual = AttackConfig()
     for name, flag in _OF_ATTACKS.items():
-        if getattr(config, name) not in (getattr(usual, name), ()):
+        if getattr(config, name) != getattr(usual, name):
             raise UserError(
                 f"threat {threat.text} is one fixed point for each input, which no attack seeks: "
                 f"leave out {flag}, or attack under other threat models in a run of their own"
             )
-    return dataclasses.replace(config, attack=())
+    return config

@@ -27,7 +27,7 @@ from robbench.store.settled import settled
 from robbench.store.store import Store
 from robbench.tasks.attack.access import require_access
 from robbench.tasks.attack.audit import Audit, plan_audit
-from robbench.tasks.attack.config import AttackConfig
+from robbench.tasks.attack.config import USUAL_ATTACK, AttackConfig
 from robbench.tasks.attack.corruption import without_attacks
 from robbench.tasks.attack.entries import build_entries, canonical_entry
 from robbench.tasks.attack.identity import changed_answers, run_hashes
@@ -231,6 +231,8 @@ def plan_subject(
     subject, threats = aimed(subject, threats, config.seed)
     if threats[0].corruption:
         config = without_attacks(config, threats[0])
+    elif not config.attack:
+        config = dataclasses.replace(config, attack=USUAL_ATTACK)
     config = dataclasses.replace(config, store_points=config.store_points or config.measure)
     sources: dict[str, str] = {}
 

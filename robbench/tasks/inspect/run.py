@@ -101,7 +101,7 @@ def inspect_model(
         return find_subject(name, other, store, device, data_dir, download)[0]
 
     access = access_of(subject.model)
-    if access in WITHOUT_GRADIENTS and config.attack == AttackConfig().attack:
+    if access in WITHOUT_GRADIENTS and not config.attack:
         config = dataclasses.replace(config, attack=(WITHOUT_GRADIENTS[access],))
     text = config.threat or (usual_threat(target.data or "", subject) or DEFAULT_THREAT,)
     threats, *others = parse_threats(text)

@@ -14,7 +14,7 @@ from robbench.core.errors import UserError
 from robbench.core.spec import canonical_json, option_names, validate
 from robbench.data.load import default_threat, load
 from robbench.store.store import Store
-from robbench.tasks.attack.config import AttackConfig
+from robbench.tasks.attack.config import USUAL_ATTACK, AttackConfig
 from robbench.tasks.attack.corruption import without_attacks
 from robbench.tasks.attack.entries import build_entries
 from robbench.tasks.attack.threats import parse_threats
@@ -151,7 +151,7 @@ def _require_attack(settings: Mapping[str, Any], data: str | None) -> None:
         if threats[0].corruption:
             without_attacks(config, threats[0])
             continue
-        build_entries(config.attack, threats)
+        build_entries(config.attack or USUAL_ATTACK, threats)
         if config.audit_attack:
             build_entries(config.audit_attack, threats)
 

@@ -118,6 +118,18 @@ def test_the_footnote_defines_the_words() -> None:
     assert "McNemar" in text
 
 
+def test_the_footnote_of_a_corruption_speaks_of_no_attack() -> None:
+    """A sample that is wrong when clean may be right when corrupted."""
+    fog = {"norm": "corruption:fog", "eps": 3.0, "threat": "corruption:fog@3"}
+    (alone,) = footnotes.footnotes([_row(**fog)])
+    (mixed,) = footnotes.footnotes([_row(**fog), _row()])
+    assert alone.startswith(footnotes.CORRUPTION)
+    assert "attack" not in alone
+    assert "McNemar" in alone
+    assert footnotes.CORRUPTION in mixed
+    assert "without any attack count" in mixed
+
+
 def test_the_widest_numbers_still_fit() -> None:
     """No number is ever cut, nor the model's name, however long both are."""
     wide = _paired(

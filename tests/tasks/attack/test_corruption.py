@@ -80,6 +80,8 @@ def test_balls_and_corruptions_go_together(cli: Cli, tmp_path: Path) -> None:
     ("words", "said"),
     [
         ("--attack pgd", "leave out --attack"),
+        ("--attack apgd", "leave out --attack"),
+        ("--set attack=apgd", "leave out --attack"),
         ("--audit 5", "leave out --audit"),
         ("--max-queries 9", "leave out --max-queries"),
         ("--max-time 9s", "leave out --max-time"),

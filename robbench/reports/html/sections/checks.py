@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from robbench.analysis.checked import checked
 from robbench.analysis.series import model_names, name_of
+from robbench.core.corruptions import is_corruption
 from robbench.reports import texts
 from robbench.reports.answer import how_to_check
 from robbench.reports.html.data import ReportData
@@ -34,6 +36,7 @@ def checks(material: ReportData) -> Section:
     """What speaks for and against believing the numbers."""
     names = model_names(material.runs)
     ids = [run.info["run_id"] for run in material.runs]
+    attacked = [run.info for run in material.runs if not is_corruption(run.info["norm"])]
     found = [
         (name_of(run, names), run, rows)
         for run, run_id in zip(material.runs, ids, strict=True)
@@ -44,18 +47,17 @@ def checks(material: ReportData) -> Section:
         blocks.append(_matrix(found))
         blocks += [table] if (table := _findings(found)).rows else []
         blocks.append(_everything(found))
-    unchecked = [
-        run.info
-        for run, run_id in zip(material.runs, ids, strict=True)
-        if not checked(material.checks.get(run_id, ()))
-    ]
+    unchecked = [info for info in attacked if not checked(material.checks.get(info["run_id"], ()))]
     if found and unchecked:
         n = len(unchecked)
         said = f"robbench check was not run on {n} {'run' if n == 1 else 'runs'}"
         blocks.append(Notes([f"{said}; it makes all checks: {how_to_check(unchecked, None)}"]))
-    infos = [run.info for run in material.runs]
-    return Section(
-        "checks", "Evidence checks", blocks, command=lambda out: how_to_check(infos, out)
+    return Section("checks", "Evidence checks", blocks, command=lambda out: _missing(attacked, out))
+
+
+def _missing(attacked: Sequence[Mapping[str, Any]], out: Path | None) -> str:
+    return (
+        how_to_check(attacked, out) if attacked else "checks are of attacks, these runs have none"
     )
 
 

@@ -46,3 +46,16 @@ def test_one_line_for_what_many_runs_share(add_run):
     assert notes.lines == [
         f"robbench check was not run on 1 run; it makes all checks: robbench check {ids[4]}"
     ]
+
+
+def test_no_check_is_asked_for_of_corruptions(add_run):
+    """Checks are of attacks: a command that would refuse is not advised."""
+    attacked = add_run("a" * 12)[1]
+    fog = {"norm": "corruption:fog", "eps": 3.0, "threat": "corruption:fog@3"}
+    corrupted = add_run("b" * 12, **fog)[1]
+    assert "robbench check" in checks(ReportData([attacked, corrupted])).missing(None)
+    assert "b" * 12 not in checks(ReportData([attacked, corrupted])).missing(None)
+    assert "robbench check" not in checks(ReportData([corrupted])).missing(None)
+    found = {"a" * 12: [_check("good")]}
+    shown = checks(ReportData([attacked, corrupted], checks=found))
+    assert not [block for block in shown.blocks if isinstance(block, Notes)]
