@@ -197,9 +197,9 @@ def _columns(
     def values(row: Mapping[str, Any]) -> list[Any]:
         return [
             STATES.index(state(row)),
-            row["clean_pred"],
+            _prediction(row["clean_pred"], row["clean_margin"]),
             _short(row["clean_margin"]),
-            row["adv_pred"],
+            _prediction(row["adv_pred"], row["adv_margin"]),
             _short(row["adv_margin"]),
             _short(row[distance]),
             places.get(row["broken_by"]),
@@ -217,6 +217,11 @@ def _columns(
     )
     found = [values(rows[i]) if i in rows else [None] * len(names) for i in samples]
     return {name: [row[n] for row in found] for n, name in enumerate(names)}
+
+
+def _prediction(found: int, margin: float | None) -> int | None:
+    """None where the model gave no answer, which has no class: its margin is NaN."""
+    return None if margin is not None and math.isnan(margin) else found
 
 
 def _note(row: Mapping[str, Any]) -> str | None:

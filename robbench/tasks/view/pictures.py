@@ -51,12 +51,17 @@ def pictures_of(
         size = _require_shown(part)
         # More than these never fit, so only their points are kept.
         few = wanted[: max(1, room // max(_SMALLEST, size // 4))]
-        points, left = _points(runs, set(few)), room
+        points, left, known = _points(runs, set(few)), room, False
         for start in range(0, len(few), _PART):
             part = clean.find(few[start : start + _PART])
+            known = known or bool(part)
             if (left := _add(found, part, points, left)) <= 0:
                 break
         if not found.clean and not found.features:
+            if known:
+                raise UserError(
+                    "those of one sample are more than fit on the page: view fewer runs"
+                )
             raise UserError(
                 f"the data '{runs[0][1].info['data']}' found here are not the ones that were "
                 "attacked"

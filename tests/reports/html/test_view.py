@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from typing import Any
 
 import numpy as np
@@ -145,6 +146,30 @@ def test_columns_follow_the_samples_and_files_are_there_once(material):
     assert files[content["clean"][2]] == twice[1002]
     assert (first["letter"], second["letter"]) == ("A", "B")
     assert first["traces"] == {"1": ["pgd:steps=2", [2.0, 0.5, -1.0]]}
+
+
+def test_what_the_model_does_not_answer_has_no_prediction(
+    chromium, add_run, handmade_rows, tmp_path
+):
+    """NaN logits have no class: none is shown, and the filter of predictions passes them over."""
+    rows = handmade_rows(3, labels=2)
+    nothing = {"clean_margin": math.nan, "adv_margin": math.nan, "clean_pred": 0, "adv_pred": 0}
+    rows[0] |= nothing | {"broken_by": "clean", "adversarial": True, "clean_rejected": True}
+    rows[1] |= {"adv_margin": None, "adv_pred": 1}  # an attack that does not report its attempts
+    rows[2] |= {"adv_pred": 0}
+    run = read_run(add_run("a" * 12, rows)[0], COLUMNS)
+    show(chromium, 1300, "light")
+    chromium.get("about:blank")
+    chromium.get(_write(tmp_path, ViewData([run], [1000, 1001, 1002], ["cat", "dog"])))
+    chromium.find_element("css selector", "[role=option]").click()
+    texts = chromium.find_element("id", "detail").text
+    assert "rejected without an attack" in texts
+    assert texts.count("no answer") == 2
+    assert "cat" not in texts
+    places = "return [...document.querySelectorAll('[role=option]')].map((o) => o.id)"
+    for prediction, wanted in (("0", ["o2"]), ("1", ["o1"])):
+        _set(chromium, "pred", prediction)
+        assert chromium.execute_script(places) == wanted
 
 
 def test_no_text_of_others_is_markup(page):

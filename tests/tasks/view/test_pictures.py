@@ -31,6 +31,17 @@ def test_the_nearest_come_first_where_there_is_little_room(looked_at):
     assert notes[0].startswith(f"{len(few.clean)} of 30 samples have pictures")
 
 
+def test_pictures_too_large_for_the_page_are_no_other_data(looked_at):
+    """The line says what is too large, not that the data have changed."""
+    runs = [(path, read_run(path, COLUMNS)) for path in Store(looked_at).find([])]
+    samples = runs[0][1].samples["sample_id"].to_pylist()
+    found, notes = pictures_of(runs, samples, None, 10)
+    assert found.clean == {}
+    assert notes == [
+        "No pictures: those of one sample are more than fit on the page: view fewer runs."
+    ]
+
+
 @pytest.mark.parametrize(("features", "shown"), [(3, True), (40, False)])
 def test_tables_show_their_features_if_they_are_few(cli, tmp_path, features, shown):
     """Values in [0,1], as the attack saw them; of wide tables only the numbers."""

@@ -17,6 +17,8 @@
   const SHAPES = new Set(["path", "line", "circle", "text"]);
   const image = (file, attributes) => make("img", { ...attributes, decoding: "async", src: `data:image/png;base64,${files[file]}` });
   const number = (value, digits = 3) => value === null ? "-" : String(Number(value.toPrecision(digits)));
+  const named = (prediction) => prediction === null ? "no answer" : classes[prediction];
+  const times = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
   const state = (run, i) => run.columns.state[i] === null ? null : states[run.columns.state[i]];
 
   // The filters: controls whose values are kept in the address.
@@ -104,7 +106,7 @@
     const before = shown[active];
     shown = sorted(filter());
     active = Math.max(0, shown.indexOf(open ?? before));
-    at("count").textContent = `${shown.length} of ${n} sample${n === 1 ? "" : "s"}`;
+    at("count").textContent = `${shown.length} of ${times(n, "sample")}`;
     at("runs").tBodies[0].querySelectorAll("tr").forEach((line, r) => {
       const counts = states.map(() => 0);
       for (const i of shown) if (runs[r].columns.state[i] !== null) counts[runs[r].columns.state[i]] += 1;
@@ -121,10 +123,10 @@
   const pictures = (run, i) => {
     const c = run.columns, worst = run.pictures[i], who = `sample ${hex[i].slice(0, 8)}`;
     if (content.clean[i] === null) return [];
-    const box = make("div", { class: "pictures" }, picture(content.clean[i], `${who}, clean`, `clean: ${classes[c.cleanPred[i]]}`));
+    const box = make("div", { class: "pictures" }, picture(content.clean[i], `${who}, clean`, `clean: ${named(c.cleanPred[i])}`));
     if (!worst) return [box, make("p", { class: "missing" }, run.kept ? "The worst point is the clean input." : "The run kept no points: attack with --store-points to see them.")];
     const amplified = `difference, ${number(1 / worst[2])} times: full colour is ${number(worst[2])}; red brighter, blue darker`;
-    box.append(picture(worst[0], `${who}, worst point of ${run.letter}`, `worst: ${classes[c.advPred[i]]}`),
+    box.append(picture(worst[0], `${who}, worst point of ${run.letter}`, `worst: ${named(c.advPred[i])}`),
       picture(worst[1], `${who}, ${amplified}`, amplified));
     return [box];
   };
@@ -145,7 +147,7 @@
     const [low, high, last] = [Math.min(0, ...known), Math.max(0, ...known), Math.max(1, margins.length - 1)];
     const x = (step) => 44 + (step / last) * 346, y = (m) => 10 + ((high - m) / (high - low || 1)) * 110;
     const fell = margins.findIndex((m) => m !== null && m < 0);
-    const text = `Margin along ${margins.length - 1} step${margins.length === 2 ? "" : "s"} of ${attack}: from ${number(known[0])} to ${number(known.at(-1))}, lowest ${number(Math.min(...known))}; `
+    const text = `Margin along ${times(margins.length - 1, "step")} of ${attack}: from ${number(known[0])} to ${number(known.at(-1))}, lowest ${number(Math.min(...known))}; `
       + (fell < 0 ? "never below 0" : `below 0 from step ${fell}`);
     const points = margins.map((m, step) => m === null ? "" : `${step && margins[step - 1] !== null ? "L" : "M"}${x(step)} ${y(m)}`).join("");
     const mark = (where, what) => make("text", { x: 38, y: where + 4, "text-anchor": "end" }, what);
@@ -159,10 +161,10 @@
   const card = (run, i) => {
     const c = run.columns, result = state(run, i), title = make("h3", {}, make("b", { class: "letter" }, run.letter), ` ${run.name}, ${run.threat}`, make("small", {}, `run ${run.id}, ${run.attack}`));
     if (!result) return make("section", { class: "one" }, title, make("p", { class: "missing" }, "The run has no such sample."));
-    const queries = `after ${c.forward[i]} forwards and ${c.backward[i]} backwards`;
-    const how = result === "misclassified" ? "without an attack" : c.by[i] === null ? `${queries}, by ${run.attack}` : `by ${attacks[c.by[i]]}, variant ${c.variant[i] ?? "-"}, at step ${c.step[i] ?? "-"}, ${queries}`;
-    const facts = make("dl", {}, fact("clean prediction", classes[c.cleanPred[i]]), fact("clean margin", number(c.cleanMargin[i])),
-      fact("worst prediction", classes[c.advPred[i]]), fact("worst margin", number(c.advMargin[i])), fact(`distance, ${run.norm}`, number(c.distance[i])),
+    const queries = `after ${times(c.forward[i], "forward")} and ${times(c.backward[i], "backward")}`;
+    const how = result === "misclassified" || result === "rejected" ? "without an attack" : c.by[i] === null ? `${queries}, by ${run.attack}` : `by ${attacks[c.by[i]]}, variant ${c.variant[i] ?? "-"}, at step ${c.step[i] ?? "-"}, ${queries}`;
+    const facts = make("dl", {}, fact("clean prediction", named(c.cleanPred[i])), fact("clean margin", number(c.cleanMargin[i])),
+      fact("worst prediction", named(c.advPred[i])), fact("worst margin", number(c.advMargin[i])), fact(`distance, ${run.norm}`, number(c.distance[i])),
       ...(c.target[i] === null ? [] : [fact("target", classes[c.target[i]] ?? c.target[i])]));
     return make("section", { class: "one", "aria-label": `Run ${run.letter}: ${run.name}, ${run.threat}` }, title,
       make("p", {}, make("span", { class: `sign ${result}` }, ` ${result}`), ` ${how}`, ...(c.note[i] ? [`; ${c.note[i]}`] : [])),
