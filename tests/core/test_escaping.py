@@ -90,6 +90,7 @@ def test_single_texts():
     assert csv_cell("-1+cmd") == "'-1+cmd"
     assert csv_cell(-1.5) == -1.5
     assert markdown("a_b|c") == r"a\_b\|c"
+    assert markdown("~~a~~ &lt;") == r"\~\~a\~\~ \&lt;"
 
 
 @pytest.mark.parametrize(
@@ -111,6 +112,11 @@ def test_single_texts():
         ("see https://arxiv.org/abs/1 and /tmp/a/b.py", "see https://arxiv.org/abs/1 and b.py"),
         ("transfer:source=(/home/u/at)", "transfer:source=(at)"),
         ("pgd:steps=5,rate=1/4", "pgd:steps=5,rate=1/4"),
+        ("npz:/home/u/ odd/x.npz", "npz:x.npz"),
+        ("folder:/home/u/images/", "folder:images/"),
+        ("(csv:../up/x/,label=ill)", "(csv:x/,label=ill)"),
+        ("s3://user:password@bucket/", "bucket/"),
+        ("s3://bucket/runs/ and file:///home/u/x", "runs/ and x"),
         ("a / b and/or c", "a / b and/or c"),
     ],
 )

@@ -17,7 +17,7 @@ from robbench.analysis.exported import Record
 from robbench.core.files import atomic_write
 
 _FILE = "events.out.tfevents.robbench"
-_MOST_LETTERS = 100  # of a model's name in that of a folder
+_MOST_BYTES = 100  # of a model's name in that of a folder
 
 
 def write_events(records: Sequence[Record], folder: Path) -> list[Path]:
@@ -29,7 +29,8 @@ def write_events(records: Sequence[Record], folder: Path) -> list[Path]:
     """
     paths = []
     for one in records:
-        model = re.sub(r"[^\w.,=@+-]+", "-", str(one.settings["model"]))[:_MOST_LETTERS]
+        model = re.sub(r"[^\w.,=@+-]+", "-", str(one.settings["model"]))
+        model = model.encode()[:_MOST_BYTES].decode(errors="ignore")
         path = folder / f"{model}-{one.run_id}" / _FILE
         atomic_write(path, partial(_write, _events(one)))
         paths.append(path)

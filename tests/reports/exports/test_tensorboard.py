@@ -48,3 +48,12 @@ def test_again_replaces(a_record, tmp_path):
     assert path.read_bytes() == before
     assert [*(tmp_path / "new").rglob("*")] == [path.parent, path]
     assert path.parent.parent == tmp_path / "new"
+
+
+def test_a_long_name_in_any_script(a_record, tmp_path):
+    """A file system counts bytes, at most 255 of a name; runs stay apart."""
+    settings = {"model": "名" * 200}
+    ids = ("a" * 64, "b" * 64)
+    paths = write_events([a_record(run_id=id_, settings=settings) for id_ in ids], tmp_path)
+    assert [path.parent.name for path in paths] == [f"{'名' * 33}-{id_}" for id_ in ids]
+    assert read(paths[0]).Tags()["scalars"]
