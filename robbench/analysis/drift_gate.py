@@ -63,7 +63,8 @@ def gate_last(
             f"run {run.info['run_id']} has no budget, and so no robust accuracy to hold against "
             "others: give --baseline and --max-margin-drop, without --against"
         )
-    paths = _last(store, run.info, of or str(run.info["model"]), count)
+    name = of or str(run.info["model"])
+    paths = _last(store, run.info, name, count, newest=candidate is None)
     references = list(in_threads(lambda path: read_run(path, _COLUMNS), paths))
     checks = drift_checks(references, run, tolerances)
     return GateFinding(
@@ -133,8 +134,10 @@ def _require_rates(count: int, tolerances: Tolerances) -> None:
         )
 
 
-def _last(store: Store, info: Mapping[str, Any], name: str, count: int) -> list[Path]:
-    """The last comparable runs before one, oldest first."""
+def _last(
+    store: Store, info: Mapping[str, Any], name: str, count: int, *, newest: bool
+) -> list[Path]:
+    """The last comparable runs before one, oldest first. newest: nobody named that one."""
     earlier = [
         path
         for path in (ref.path for ref in run_refs(store.find_local([name])))
@@ -155,6 +158,11 @@ def _last(store: Store, info: Mapping[str, Any], name: str, count: int) -> list[
             f"--against takes {_FEWEST} or more runs of '{name}' that are comparable with run "
             f"{info['run_id']} and were begun before it; there {'is' if len(found) == 1 else 'are'}"
             f" {len(found)}{said}"
+            + (
+                "; it was taken as the newest run: name another by --candidate RUN"
+                if newest
+                else ""
+            )
         )
     return found[-count:]
 

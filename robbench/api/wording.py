@@ -17,8 +17,9 @@ R = TypeVar("R")
 # A command to copy stays as it is, up to the end of its clause.
 _COMMAND = (
     r"(?:pip install"
-    r"|robbench (?:attack|baseline|bundle|cascade|check|compare|export|gate|inspect|measure|query"
-    r"|report|show|sweep|train|verify|view))"
+    r"|robbench (?:attack|baseline|bundle|card|cascade|certify|check|compare|demo|doctor|explain"
+    r"|export|gate|history|inspect|list|measure|merge|plot|query|report|runs|show|sweep|train"
+    r"|verify|view))"
     r"\b[^,;:()]*"
 )
 _FLAG = r"(?<![\w-])--([a-z][a-z-]*)"

@@ -55,4 +55,5 @@ def export(
     else:
         for row in done.runs:
             known = ", was there" if row["fresh"] is False else ""
-            print_result(f"{row['run_id']}: {row['place']}{known}")
+            kind = "MLflow run " if done.tool == "mlflow" else ""
+            print_result(f"{row['run_id']}: {kind}{row['place']}{known}")

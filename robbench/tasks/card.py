@@ -79,8 +79,10 @@ def card(
     """
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
-    if into is not None and (file is not None or form != "markdown"):
-        raise UserError("--into takes a model card, in Markdown, and no second file")
+    if into is not None and form != "markdown":
+        raise UserError(f"--into takes a model card, in Markdown: write {form} by --file")
+    if into is not None and file is not None:
+        raise UserError("give --into or --file, not both: one call writes one file")
     require_output(*[path for path in (file, into) if path is not None])
     if into is not None and into.exists() and not os.access(into, os.W_OK):
         raise UserError(f"cannot write {into}: Permission denied; change its mode, or use -o FILE")

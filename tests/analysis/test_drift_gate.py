@@ -203,6 +203,19 @@ def test_what_cannot_be_judged(
         gate_last(store, count, tolerances, candidate=candidate, of=of)
 
 
+def test_a_newest_run_that_nobody_named_is_said_to_be_one(
+    store: Store, stored: Callable[..., Any], make_samples: Callable[..., Any]
+) -> None:
+    """A run under another threat model came last; who names it is not told to name another."""
+    stored("cccc", make_samples(20, 1), model="nightly", age=86400 * 9, threat="linf:0.3", eps=0.3)
+    hint = "it was taken as the newest run: name another by --candidate RUN"
+    with pytest.raises(UserError, match=hint):
+        gate_last(store, 3, Tolerances(), candidate=None, of=None)
+    with pytest.raises(UserError) as caught:
+        gate_last(store, 3, Tolerances(), candidate="cccc", of=None)
+    assert hint not in str(caught.value)
+
+
 def test_runs_without_a_budget(
     tmp_path: Path, stored: Callable[..., Any], make_samples: Callable[..., Any]
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 import robbench
 from robbench.api.wording import in_python
+from robbench.cli.commands import commands
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.train.config import TrainConfig
 
@@ -43,6 +44,12 @@ def test_flags_become_parameters(text, expected):
     if expected is None:
         expected = text.replace("give --limit", "give limit")
     assert in_python(text) == expected
+
+
+def test_each_command_of_the_shell_is_known():
+    """A new one is left as it is, too."""
+    texts = [f"run robbench {name} a --limit 3" for name in commands()]
+    assert [in_python(text) for text in texts] == texts
 
 
 def _flags_in_messages() -> set[str]:

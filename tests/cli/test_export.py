@@ -31,6 +31,7 @@ def test_mlflow_twice(cli, stored, tmp_path):
     words = f"export --to mlflow:{(tmp_path / 'mlruns').as_uri()} --out"
     first, again = (cli(words, tmp_path, env=env) for _ in range(2))
     assert (first.code, again.code) == (0, 0), first.err + again.err
+    assert first.out.startswith("aaaa11111111: MLflow run ")
     assert again.out == f"{first.out.strip()}, was there\n"
 
 
