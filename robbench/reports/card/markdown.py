@@ -132,7 +132,7 @@ def _how(subject: Subject) -> list[str]:
     file = (
         f"{_code(weights.name)}, SHA-256 {_code(weights.sha256)}"
         if weights
-        else "no file of them was at hand"
+        else "no file of them was found"
     )
     return [
         f"- Model: {markdown(subject.name)}, {markdown(subject.architecture)}, robbench's hash "

@@ -69,14 +69,7 @@ def view(
     bring_runs(paths, points=True)
     runs = [(path, read_run(path, COLUMNS)) for path in paths]
     _require_one_data_set([run for _, run in runs])
-    everyone = _samples([run for _, run in runs])
-    samples = everyone[: limit or max(1, ROWS // len(runs))]
-    notes = []
-    if len(samples) < len(everyone):
-        notes.append(
-            f"The first {len(samples)} of {len(everyone)} samples: --limit {len(everyone)} shows "
-            "all."
-        )
+    samples, notes = _samples([run for _, run in runs], limit)
     with listener.progress("view") as bar:
         bar.update(0.0, "pictures")
         pictures, more = _pictures(runs, samples, data_dir)
@@ -130,9 +123,18 @@ def _require_one_data_set(runs: Sequence[Run]) -> None:
         )
 
 
-def _samples(runs: Sequence[Run]) -> list[int]:
-    """The ids of all samples, in the order of the first run that has them."""
-    return list(dict.fromkeys(one for run in runs for one in run.samples["sample_id"].to_pylist()))
+def _samples(runs: Sequence[Run], limit: int | None) -> tuple[list[int], list[str]]:
+    """The ids of the samples to show, in the order of the first run that has them.
+
+    And a line where these are not all.
+    """
+    everyone = list(
+        dict.fromkeys(one for run in runs for one in run.samples["sample_id"].to_pylist())
+    )
+    shown = everyone[: limit or max(1, ROWS // len(runs))]
+    n = len(everyone)
+    left_out = [f"The first {len(shown)} of {n} samples: --limit {n} shows all."]
+    return shown, left_out if len(shown) < n else []
 
 
 def _classes(runs: Sequence[tuple[Path, Run]]) -> list[str]:

@@ -20,7 +20,7 @@ from robbench.reports.html.figures import lines as figures
 from robbench.reports.html.page import Cell, Head, Notes, Plot, Section, Table, in_words
 
 FEWEST = 3
-"""Different weights from which on there is a course."""
+"""Different weights that a figure over time takes at least."""
 
 
 def over_time(material: ReportData) -> Section:
