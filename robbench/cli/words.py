@@ -70,11 +70,11 @@ def _head(passage: str) -> str:
 
 
 def _opening(text: str, heading: str) -> str | None:
-    """The first passage in words below a heading; None without such a heading."""
+    """The first paragraph below a heading; None without such a heading or paragraph."""
     for section in re.split(r"^##+ ", text, flags=re.MULTILINE)[1:]:
         title, _, body = section.partition("\n")
         if _plain(title) == _plain(heading):
-            return next((p for p in _passages(body) if not p.startswith("|")), None)
+            return next((p for p in _passages(body) if not p.startswith(("|", "- "))), None)
     return None
 
 
