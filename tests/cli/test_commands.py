@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from robbench.catalogue.builtins import REGISTRIES
 from robbench.cli.commands import commands
 from robbench.core.config import COMMANDS
 from robbench.guide import read_page
@@ -13,7 +14,7 @@ from robbench.guide import read_page
 
 @pytest.mark.parametrize("name", sorted(set(commands()) - set(COMMANDS)))
 def test_a_command(cli, name):
-    """Its help text, where its flags are, and the pages that use it most; then what it means."""
+    """Its help text, its pages; then what else has its name, and what it means."""
     done = cli("explain", name)
     assert done.code == 0, done.err
     assert max(map(len, done.out.splitlines())) <= 80
@@ -24,7 +25,8 @@ def test_a_command(cli, name):
     entry, *words = cli("explain", name, "--json").json["entries"]
     assert (entry["kind"], entry["name"]) == ("command", name)
     assert all(f"robbench {name}" in read_page(page).text for page in entry["pages"])
-    assert {word["kind"] for word in words} <= {"word"}
+    also = {kind for kind, registry in REGISTRIES.items() if name in registry.entries}
+    assert {word["kind"] for word in words} - {"word"} == also
 
 
 def test_a_command_and_the_word_for_what_it_makes(cli):
