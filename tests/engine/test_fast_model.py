@@ -131,6 +131,15 @@ def test_our_own_architectures_fold_or_stay(spec: str, digits: Any, x: Tensor) -
         assert _norms(fast, x) < _norms(model, x)
 
 
+def test_a_model_is_asked_about_two_inputs_before_its_folded_copy_is_used(x: Tensor) -> None:
+    """Of a large model each more would cost as much as a step of an attack."""
+    model, rows = _used(Block()), []
+    model.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
+    fast = _fast(model, x)
+    assert fast is not model
+    assert rows == [2]
+
+
 def _state(model: nn.Module) -> dict[str, Any]:
     """Everything of a model that a user could miss."""
     return {
