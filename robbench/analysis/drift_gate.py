@@ -90,10 +90,11 @@ def drift_checks(
     return [
         dataclasses.replace(
             check if tolerances.these_samples else _among(len(references), check, tolerances.alpha),
-            metric=f"{metric} since {_when(info)}",
+            back=len(judged) - place,
+            since=_when(info),
         )
         for metric in (ROBUST, *([CLEAN] if tolerances.clean is not None else []))
-        for info, checks in judged
+        for place, (info, checks) in enumerate(judged)
         for check in checks
         if check.metric == metric
     ]

@@ -90,7 +90,8 @@ class GateCheck:
     probability at most alpha (of a median about alpha). lost and won: samples that only the
     baseline, only the candidate has right (None for a median). p_regression and p_pass test the
     opposite of what they show, mcnemar_p is of no difference at all (None where the data said when
-    to stop). needed: samples that would probably decide.
+    to stop). needed: samples that would probably decide. Against one of the last runs of a model:
+    back counts it from the candidate (1 is the run before), since is its date and run id.
     """
 
     metric: str
@@ -109,6 +110,8 @@ class GateCheck:
     p_pass: float | None = None
     mcnemar_p: float | None = None
     needed: int | None = None
+    back: int | None = None
+    since: str | None = None
 
 
 def rate_check(

@@ -45,7 +45,9 @@ def to_junit(finding: GateFinding, seconds: float) -> str:
             "testcase",
             {
                 "classname": place,
-                "name": _clean(check.metric),
+                "name": _clean(
+                    check.metric if check.back is None else f"{check.metric}, {check.back} back"
+                ),
                 "time": f"{seconds / len(checks):.3f}",
             },
         )

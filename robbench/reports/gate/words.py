@@ -36,7 +36,7 @@ def _largest(checks: Sequence[GateCheck]) -> list[str]:
 def sentence(check: GateCheck) -> str:
     """One check in words, rates in percentage points."""
     name = (
-        f"robust accuracy of {check.metric}" if check.metric.startswith("class ") else check.metric
+        f"robust accuracy of {check.metric}" if check.metric.startswith("class ") else named(check)
     )
     moved = "fell" if check.drop > 0 else "rose" if check.drop < 0 else "did not change"
     size = f" by {_amount(check, abs(check.drop))}" if check.drop else ""
@@ -78,13 +78,18 @@ def heading(finding: GateFinding) -> str:
     return f"{other['model']} ({other['run_id'][:6]}) against {against}: {where}"
 
 
+def named(check: GateCheck) -> str:
+    """Its metric, and since which run."""
+    return f"{check.metric} since {check.since}" if check.since else check.metric
+
+
 def check_cells(check: GateCheck) -> list[str]:
     """The cells of a row but the last: metric, baseline, candidate, drop, tolerated."""
     exact = check.low == check.high
     bounds = "" if exact else f" ({_signed(check, check.low)} to {_signed(check, check.high)})"
     tolerated = NOTHING if check.tolerance is None else _amount(check, check.tolerance, unit=False)
     values = [_value(check, check.baseline), _value(check, check.candidate)]
-    return [check.metric, *values, f"{_signed(check, check.drop)}{bounds}", tolerated]
+    return [named(check), *values, f"{_signed(check, check.drop)}{bounds}", tolerated]
 
 
 def decision_text(check: GateCheck) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from typing import Any
@@ -61,3 +62,17 @@ def test_names_cannot_break_it(
     )
     suite = ET.fromstring(to_junit(evil, 1.0))[0]
     assert "a<b>&" in str(suite.get("name"))
+
+
+def test_names_of_checks_against_the_last_runs_stay_from_night_to_night(
+    finding: Callable[..., GateFinding], every: list[GateCheck]
+) -> None:
+    """They count the runs back; date and run id are in the message."""
+    checks = [
+        dataclasses.replace(every[0], back=back, since=f"2026-03-0{3 - back} (abcdef)")
+        for back in (2, 1)
+    ]
+    cases = ET.fromstring(to_junit(finding(*checks), 3.0)).iter("testcase")
+    names = [str(case.get("name")) for case in cases]
+    assert names == ["robust accuracy, 2 back", "robust accuracy, 1 back"]
+    assert "since 2026-03-02 (abcdef)" in to_junit(finding(*checks), 3.0)
