@@ -27,7 +27,7 @@ _BYTES, _OF_A_ROW, _LEAST = 20_000_000, 100, 2_000_000
 
 
 class Viewed(NamedTuple):
-    """A written page: path, bytes, run ids, samples on it, those with pictures, what is missing."""
+    """A written page: path, bytes, run ids; samples on it, pictured, traced; what is missing."""
 
     path: Path
     size: int
@@ -99,6 +99,7 @@ def view(
                 download=download,
             )
             notes += more
+            chosen = [one for one in chosen if any(one in found for found in traces.values())]
             material = dataclasses.replace(material, traces=traces)
     page = render_view(dataclasses.replace(material, notes=notes), title).encode()
     write_output(html, lambda temporary: temporary.write_bytes(page))

@@ -73,6 +73,17 @@ def test_a_limit_takes_the_first_and_says_so(looked_at, tmp_path):
     assert content["ids"] == [str(one) for one in load("digits", "test", limit=7).ids.tolist()]
 
 
+def test_samples_without_a_trace_are_not_called_traced(looked_at, tmp_path):
+    """Where the model is there they are traced; where it is gone a line says so, and none is."""
+    there = view(["m"], looked_at, tmp_path / "v.html", trace=2, where=["norm=linf"])
+    assert len(there.traced) == 2
+    out = shutil.copytree(looked_at, tmp_path / "S")
+    shutil.rmtree(out / "models")
+    gone = view(["m"], out, tmp_path / "v.html", trace=2, where=["norm=linf"])
+    assert gone.traced == []
+    assert gone.notes[-1].startswith("No trace of m, linf:0.2: ")
+
+
 def test_other_data_under_the_same_name_cost_only_the_pictures(looked_at, tmp_path):
     """The numbers are there, and one line says why no pictures are."""
     out = shutil.copytree(looked_at, tmp_path / "S")
