@@ -26,7 +26,8 @@ _MODEL = ("model", "model_hash", "seed")
 def under_corruptions(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """One row per model that was run under at least two corruptions or severities.
 
-    Of models on the same samples only the threat models that all of them have count: `threats`.
+    Of models on the same samples only the threat models that all of them have count: `threats`;
+    where these are fewer than two, each model is alone, with all of its own.
     mean_accuracy: over these, each counting alike; its interval is that of a proportion of the
     samples, which is wide enough however alike the corruptions are. worst_threat: where the
     accuracy is lowest. all_accuracy: the share of samples that are right under every one.
@@ -40,14 +41,15 @@ def under_corruptions(runs: Sequence[Run]) -> list[dict[str, Any]]:
             continue
         place, model = (tuple(run.info[name] for name in names) for names in (_PLACE, _MODEL))
         places.setdefault(place, {}).setdefault(model, {}).setdefault(run.info["threat"], run)
-    return [row for models in places.values() for row in _rows([*models.values()])]
+    several = [[each for each in m.values() if len(each) > 1] for m in places.values()]
+    return [row for models in several if models for row in _rows(models)]
 
 
 def _rows(models: Sequence[Mapping[str, Run]]) -> list[dict[str, Any]]:
     """Of models on the same samples, each with its run under each threat model."""
     shared = [threat for threat in models[0] if all(threat in each for each in models)]
     if len(shared) < 2:
-        return []
+        return [row for each in models for row in _rows([each])]
     first: NDArray[np.float64] | None = None
     rows = []
     for runs in models:

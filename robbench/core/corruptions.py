@@ -67,6 +67,11 @@ def expand(text: str) -> list[tuple[str, int]]:
                 f"severities from 1 to 5, such as {PREFIX}fog@3 or {PREFIX}{ALL}"
             )
         name = match[1].strip().lower().replace("-", "_")
+        if ":" in name:
+            raise UserError(
+                f"malformed threat '{PREFIX}{item}': a severity follows an @, as in {PREFIX}fog@3; "
+                "give each other threat model a --threat of its own"
+            )
         if name not in (ALL, *CORRUPTIONS):
             raise UserError(f"unknown corruption '{match[1]}'{nearest(name, [*CORRUPTIONS, ALL])}")
         low = int(match[2] or SEVERITIES[0])

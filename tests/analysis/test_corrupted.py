@@ -62,6 +62,17 @@ def test_each_corruption_counts_alike_and_each_sample_once(runs):
     assert row["clean_accuracy"] == 1
 
 
+def test_a_model_with_other_corruptions_takes_no_mean_from_the_rest(runs):
+    """One threat model alone is none to share; of models that share too few each is alone."""
+    both = [*runs("ce", CE), *runs("at", AT)]
+    alone = under_corruptions([*both, *runs("one", CE[:1])])
+    assert [(row["model"], len(row["threats"])) for row in alone] == [("ce", 3), ("at", 3)]
+    assert alone[1]["difference"] is not None
+    apart = under_corruptions([*runs("ce", CE[:2]), *runs("at", AT)[1:]])
+    assert [row["threats"] for row in apart] == [[*THREATS[:2]], [*THREATS[1:]]]
+    assert [row["difference"] for row in apart] == [None, None]
+
+
 def test_a_difference_is_paired_by_sample(runs):
     """Student's t of scipy on the samples' own means."""
     first, second = under_corruptions([*runs("ce", CE), *runs("at", AT)])
@@ -75,11 +86,12 @@ def test_a_difference_is_paired_by_sample(runs):
 
 
 def test_only_what_all_models_were_under_counts(runs):
-    """Fog alone, at two severities; nothing where they share less."""
+    """Fog alone, at two severities; a model under a single one takes part in none."""
     found = under_corruptions([*runs("ce", CE), *runs("at", AT[:2])])
     assert [row["threats"] for row in found] == [list(THREATS[:2])] * 2
     assert found[0]["mean_accuracy"] == pytest.approx(8 / 12)
-    assert under_corruptions([*runs("ce", CE), *runs("at", AT[:1])]) == []
+    (alone,) = under_corruptions([*runs("ce", CE), *runs("at", AT[:1])])
+    assert (alone["model"], alone["threats"]) == ("ce", list(THREATS))
 
 
 def test_other_threats_and_other_data_are_apart(runs, stored):

@@ -25,6 +25,8 @@ def test_names_and_severities_are_multiplied_out():
     ("text", "words"),
     [
         ("fogg", "unknown corruption 'fogg'; did you mean fog?"),
+        ("fog:3", "malformed threat 'corruption:fog:3': a severity follows an @"),
+        ("fog,linf:8/255", "give each other threat model a --threat of its own"),
         ("fog@6", "severities from 1 to 5"),
         ("fog@0", "severities from 1 to 5"),
         ("fog@", "malformed threat 'corruption:fog@'"),
