@@ -118,9 +118,11 @@ def _require_one_data_set(runs: Sequence[Run]) -> None:
     """Raise UserError where the runs are of several data sets or splits."""
     found = sorted({f"{run.info['data']} {run.info['split']}" for run in runs})
     if len(found) > 1:
+        info = runs[0].info
+        column = "split" if len({run.info["data"] for run in runs}) == 1 else "data"
         raise UserError(
             f"the runs are of {', '.join(found)}: name runs of one, or choose with "
-            f"--where data={runs[0].info['data']}"
+            f"--where {column}={info[column]}"
         )
 
 

@@ -454,6 +454,19 @@ def test_ten_thousand_samples_draw_only_what_is_seen(chromium, add_run, handmade
     assert chromium.execute_script(drawn) < 60
 
 
+def test_nothing_is_by_no_attack(chromium, add_run, handmade_rows, tmp_path):
+    """As under a corruption: the queries alone."""
+    path, _ = add_run("c" * 12, handmade_rows(2, eps=0.0), attack="none")
+    row = read_run(path, COLUMNS)
+    show(chromium, 1300, "light")
+    chromium.get("about:blank")
+    chromium.get(_write(tmp_path, ViewData([row], [1001])) + f"#sample={1001:016x}")
+    robust = row.samples.to_pylist()[1]
+    assert not robust["adversarial"]
+    result = chromium.find_element("css selector", ".one p").text
+    assert result.endswith("robust after 11 forwards and 10 backwards")
+
+
 def test_it_fits_a_phone_and_the_dark(chromium, material, tmp_path):
     """At 360 pixels it does not scroll sideways, also with an open sample; the paper is dark."""
     show(chromium, 360, "dark")

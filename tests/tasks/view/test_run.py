@@ -108,7 +108,7 @@ def test_what_cannot_be_shown_is_refused_before_anything_is_written(looked_at, c
     assert cli(line, out).code == 0
     file = tmp_path / "v.html"
     for names, changes, words in (
-        ([], {}, "digits test, digits train"),
+        ([], {}, "digits test, digits train: name runs of one, or choose with --where split=t"),
         (["nobody"], {}, "nobody"),
         (["m"], {"where": ["split=test"], "limit": 0}, "--limit"),
         (["m"], {"where": ["split=test"], "trace": -1}, "--trace"),

@@ -162,7 +162,7 @@
     const c = run.columns, result = state(run, i), title = make("h3", {}, make("b", { class: "letter" }, run.letter), ` ${run.name}, ${run.threat}`, make("small", {}, `run ${run.id}, ${run.attack}`));
     if (!result) return make("section", { class: "one" }, title, make("p", { class: "missing" }, "The run has no such sample."));
     const queries = `after ${times(c.forward[i], "forward")} and ${times(c.backward[i], "backward")}`;
-    const how = result === "misclassified" || result === "rejected" ? "without an attack" : c.by[i] === null ? `${queries}, by ${run.attack}` : `by ${attacks[c.by[i]]}, variant ${c.variant[i] ?? "-"}, at step ${c.step[i] ?? "-"}, ${queries}`;
+    const how = result === "misclassified" || result === "rejected" ? "without an attack" : c.by[i] === null ? `${queries}${run.attack === "none" ? "" : `, by ${run.attack}`}` : `by ${attacks[c.by[i]]}, variant ${c.variant[i] ?? "-"}, at step ${c.step[i] ?? "-"}, ${queries}`;
     const facts = make("dl", {}, fact("clean prediction", named(c.cleanPred[i])), fact("clean margin", number(c.cleanMargin[i])),
       fact("worst prediction", named(c.advPred[i])), fact("worst margin", number(c.advMargin[i])), fact(`distance, ${run.norm}`, number(c.distance[i])),
       ...(c.target[i] === null ? [] : [fact("target", classes[c.target[i]] ?? c.target[i])]));
