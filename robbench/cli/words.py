@@ -32,23 +32,24 @@ def word_entries(name: str, *, defined: bool = False) -> list[dict[str, Any]]:
     """The entry of a word of the manual: the passages that define it, else the first that use it.
 
     A word is what a page sets in bold or as code, also a flag without its dashes and value; a row
-    or item that begins with it defines it, and so does the section that it heads, in any case.
-    None for any other word, and with `defined` for one that is only used.
+    or item that begins with it defines it. A word that is nowhere set so may head a section, in any
+    case. None for any other word, and with `defined` for one that is only used.
     """
     word = re.escape(name)
     marked = re.compile(rf"\*\*{word}\*\*|`{word}`|`--{word}(?: [^`]*)?`")
     uses: list[dict[str, str]] = []
     defines: list[dict[str, str]] = []
+    headed: list[dict[str, str]] = []
     for topic in TOPICS:
         text = read_page(topic).text
         if opening := _opening(text, name):
-            defines.append({"topic": topic, "text": opening})
+            headed.append({"topic": topic, "text": opening})
         for passage in _passages(text):
             if marked.search(passage):
                 uses.append({"topic": topic, "text": passage})
             if marked.search(_head(passage)):
                 defines.append({"topic": topic, "text": passage})
-    found = defines or ([] if defined else uses[:MOST])
+    found = defines or ([] if defined else uses[:MOST] or headed)
     return [{"kind": "word", "name": name, "passages": found}] if found else []
 
 
