@@ -58,7 +58,9 @@ def traces_of(
         try:
             found[run.info["run_id"]] = _trace(path, run, samples, out, device, data_dir, download)
         except RobbenchError as error:
-            notes.append(f"No trace of {run.info['model']}, {run.info['threat']}: {error}.")
+            # Its cause, as the error itself advises an option that this command does not have.
+            why = error.__cause__ if isinstance(error.__cause__, UserError) else error
+            notes.append(f"No trace of {run.info['model']}, {run.info['threat']}: {why}.")
     return found, notes
 
 

@@ -82,6 +82,7 @@ def test_samples_without_a_trace_are_not_called_traced(looked_at, tmp_path):
     gone = view(["m"], out, tmp_path / "v.html", trace=2, where=["norm=linf"])
     assert gone.traced == []
     assert gone.notes[-1].startswith("No trace of m, linf:0.2: ")
+    assert "--model" not in gone.notes[-1]  # `view` has no such option
 
 
 def test_other_data_under_the_same_name_cost_only_the_pictures(looked_at, tmp_path):
