@@ -70,6 +70,8 @@ def load_config(
     """
     names = option_names(cls)
     read = _checked(_read_toml(file, command), names, str(file)) if file is not None else {}
+    if empty := [name for name, value in read.items() if value == []]:
+        raise UserError(f"{file}: {empty[0]} is an empty list: leave it out for its default")
     environment = {
         name: os.environ[key] for name in names if (key := f"ROBBENCH_{name.upper()}") in os.environ
     }
