@@ -146,6 +146,10 @@ _CERTIFIERS = {
     "ibp": ("ibp:IBP", "interval bounds, fast and loose, Gowal et al. 2018"),
     "crown": ("crown:CROWN", "linear bounds by backward substitution, Zhang et al. 2018"),
     "crown-ibp": ("=crown:inner=ibp", "crown with intervals inside, Zhang et al. 2020"),
+    "auto-lirpa": (
+        "auto_lirpa:AutoLiRPA",
+        "bounds of the package auto_LiRPA, which you install, Xu et al. 2020",
+    ),
     "smoothing": (
         "smoothing:Smoothing",
         "the classifier smoothed by noise, l2, any model, Cohen et al. 2019",
