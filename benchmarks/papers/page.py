@@ -44,13 +44,17 @@ def _origin(sweep: str, rows: pd.DataFrame) -> str:
         for name in ("model", "limit", "inner", "epochs", "eps_warmup")
         if recipe.get(name)
     )
-    commits = ", ".join(sorted({sha[:7] for sha in rows.git_sha.dropna()}))
+    devices, versions = (_all(rows[name]) for name in ("device_name", "torch_version"))
+    commits = _all(rows.git_sha.str[:7])
     return (
         f"`benchmarks/papers/{sweep}.toml`: {trained}; "
         f"{rows.n_samples.iloc[0]} samples, {least if least == most else f'{least} to {most}'} "
-        f"seeds, {rows.device_name.iloc[0]}, torch {rows.torch_version.iloc[0]}"
-        f"{f', commit {commits}' if commits else ''}.\n"
+        f"seeds, {devices}, torch {versions}{f', commit {commits}' if commits else ''}.\n"
     )
+
+
+def _all(column: pd.Series[str]) -> str:
+    return ", ".join(sorted(column.dropna().unique()))
 
 
 def _sheet(sheet: Sheet, losses: Sequence[str], rows: pd.DataFrame) -> str:

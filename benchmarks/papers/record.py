@@ -3,8 +3,8 @@
     python benchmarks/papers/record.py NAME... [--out runs]
 
 It reads the tables that `robbench sweep` wrote to --out; nothing is computed again. What is there
-of an unfinished sweep is recorded. `python tests/docs/generated.py` then makes the tables of the
-page `robbench explain papers`.
+of an unfinished or narrowed sweep is recorded; what was recorded before of other models or attacks
+is kept. `python tests/docs/generated.py` then makes the tables of `robbench explain papers`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _RUN = (
     *("clean_margin_p50", "adv_margin_p50", "n_forward", "n_backward"),
     *("device", "device_name", "robbench_version", "torch_version", "git_sha", "finished_at"),
 )
+_KEY = ("model", "split", "attack", "threat")
 _TRAINED = ("model", "data", "limit", "inner", "threat", "epochs", "batch_size", "lr", "eps_warmup")
 
 
@@ -47,10 +48,13 @@ def record(name: str, out: Path) -> Path:
     ids = {run for ids in tasks[tasks.kind == "attack"].run_ids for run in json.loads(ids)}
     runs = pd.read_parquet(folder / "runs", filters=[("run_id", "in", sorted(ids))])
     rows = [{"loss": losses[run["model"]], **_row(run, folder)} for run in runs.to_dict("records")]
-    rows.sort(key=lambda row: (row["model"], row["split"], row["attack"], row["threat"]))
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.parquet"
-    pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
+    earlier = pq.read_table(path).to_pylist() if path.exists() else []
+    by_key = {tuple(row[name] for name in _KEY): row for row in [*earlier, *rows]}
+    pq.write_table(
+        pa.Table.from_pylist([by_key[key] for key in sorted(by_key)]), path, compression="zstd"
+    )
     return path
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 
 import pandas as pd
 import pytest
+
+from robbench.guide import FOLDER
 
 from .generated import papers  # noqa: F401 - its folder is on the path then
 
@@ -114,8 +118,25 @@ def test_a_sweep_is_recorded_with_the_runs_that_it_shares_with_another(cli, tmp_
     assert list(rows.loss) == ["mart", "trades:beta=2"]
     assert list(rows.n_samples) == [20, 20]
     assert list(pd.read_parquet(recording.record("one", out)).loss) == ["mart"]
+    grid = ["--grid", "loss=trades:beta=2", "--grid", "seed=0..0"]  # its table has this model only
+    assert cli("sweep", "--name", "one", *grid, *attack, *words).code == 0
+    assert list(pd.read_parquet(recording.record("one", out)).loss) == ["mart", "trades:beta=2"]
     with pytest.raises(SystemExit, match=r"no sweep other in .*--out"):
         recording.record("other", out)
+
+
+def test_every_recorded_result_is_part_of_the_project():
+    """The page is made from these files: one that git does not know is missing elsewhere."""
+    if not (FOLDER.parents[1] / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("not a git checkout")
+    git = ["git", "ls-files", "--others", "--", str(page.RESULTS)]
+    assert subprocess.check_output(git, cwd=page.RESULTS, text=True) == ""
+
+
+def test_a_page_names_every_device():
+    rows = pd.DataFrame([{"recipe": "{}", "loss": "a", "n_samples": 5, "train_seed": 0}] * 2)
+    rows = rows.assign(device_name=["one", "two"], torch_version="2.15", git_sha="c0ffee12")
+    assert "seeds, one, two, torch 2.15, commit" in page._origin("x", rows)
 
 
 @pytest.mark.parametrize(
