@@ -13,14 +13,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from robbench.certifiers.base import Certificate, Certifier, Prove, Sample
 from robbench.certifiers.region import Region
 from robbench.certifiers.substitution import margin_weights
+from robbench.certifiers.trace import layers_of, require_equal
 from robbench.core.errors import UserError, text_of
 from robbench.models.base import Classifier
-from robbench.models.external import External
 
 _METHODS = {
     "ibp": "IBP",
@@ -28,7 +28,6 @@ _METHODS = {
     "crown": "CROWN",
     "alpha-crown": "alpha-CROWN",
 }
-_NEAR = 1e-4  # of the largest logit: how far float32 and float64 may be apart
 _ROUNDING = 1e-6  # of the largest clean logit
 
 
@@ -49,8 +48,7 @@ class AutoLiRPA(Certifier):
 
     def start(self, model: Classifier, x: Tensor) -> Prove:
         package = _package()
-        own = [] if isinstance(model, External) else [model.head]
-        whole = copy.deepcopy(nn.Sequential(model.normalize, model.body, *own)).double()
+        whole = copy.deepcopy(layers_of(model)).double()
         try:
             with _quiet_float64():
                 network = package.BoundedModule(
@@ -59,12 +57,7 @@ class AutoLiRPA(Certifier):
                 mine = network(x.double())
         except Exception as error:  # whatever the package raises for a layer that it does not know
             raise UserError(f"auto_LiRPA cannot read this model: {text_of(error)}") from error
-        with torch.no_grad():
-            theirs = model(x).double()
-        if mine.shape != theirs.shape or not torch.allclose(
-            mine, theirs, rtol=0, atol=_NEAR * (1 + theirs.abs().max().item())
-        ):
-            raise UserError("what auto_LiRPA reads of this model has other logits than the model")
+        require_equal(mine, model, x)
 
         def prove(sample: Sample) -> Certificate:
             with torch.no_grad():

@@ -31,8 +31,7 @@ def trace(model: Classifier, x: Tensor) -> Network:
     naming the layer, for one that is not known, and where the network's answers are not the
     model's.
     """
-    own = [] if isinstance(model, External) else [model.head]
-    whole = nn.Sequential(model.normalize, model.body, *own)
+    whole = layers_of(model)
     try:
         graph = _Tracer().trace(whole)
     except Exception as error:  # whatever a module raises that looks at values
@@ -47,15 +46,23 @@ def trace(model: Classifier, x: Tensor) -> Network:
             f"there are no bounds for {error}; known are {KNOWN}. --method smoothing takes any "
             "model"
         ) from None
-    _require_equal(network, model, x)
+    points = torch.cat([x, torch.rand_like(x), torch.rand_like(x).round()])
+    with torch.no_grad():
+        values = network.values(points.double())[-1]
+    require_equal(values, model, points)
     return network
 
 
-def _require_equal(network: Network, model: Classifier, x: Tensor) -> None:
-    """Raise UserError unless both give the same margins, at samples and at noise."""
-    points = torch.cat([x, torch.rand_like(x), torch.rand_like(x).round()])
+def layers_of(model: Classifier) -> nn.Sequential:
+    """The modules from inputs to logits, the model's own and not copies."""
+    own = [] if isinstance(model, External) else [model.head]
+    return nn.Sequential(model.normalize, model.body, *own)
+
+
+def require_equal(mine: Tensor, model: Classifier, points: Tensor) -> None:
+    """Raise UserError unless outputs [n,K] of its layers have the model's margins at the points."""
     with torch.no_grad():
-        mine, theirs = network.values(points.double())[-1], _logits(model, points).double()
+        theirs = _logits(model, points).double()
     if mine.shape != theirs.shape:
         raise UserError(
             f"the layers of the model give {mine[0].numel()} outputs, of which it reads "

@@ -94,10 +94,10 @@ def test_linear_models_in_closed_form(package):
 
 
 def test_models_that_it_reads_otherwise_are_refused(package, monkeypatch):
-    """Logits are compared first; what the package raises is one line."""
+    """Margins are compared first; what the package raises is one line."""
     model, x = classifier(nn.Flatten(), 4), torch.rand(2, 1, 4)
-    monkeypatch.setattr(Bounded, "__call__", lambda self, x: self.module(x) + 1)
-    with pytest.raises(UserError, match="other logits"):
+    monkeypatch.setattr(Bounded, "__call__", lambda self, x: self.module(x) * 2)
+    with pytest.raises(UserError, match="do not give its logits"):
         CERTIFIERS.build("auto-lirpa").start(model, x)
     monkeypatch.setattr(Bounded, "__call__", lambda self, x: 1 / 0)
     with pytest.raises(UserError, match=r"auto_LiRPA cannot read this model: .*division"):
