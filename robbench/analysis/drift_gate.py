@@ -26,6 +26,7 @@ from robbench.statistics.paired import RULED_OUT, drop_interval
 from robbench.store.baseline import one_run
 from robbench.store.find import run_refs
 from robbench.store.index import require_rows
+from robbench.store.locations import Location
 from robbench.store.row import in_threads
 from robbench.store.run import Run, read_run
 from robbench.store.store import Store
@@ -51,9 +52,9 @@ def gate_last(
     """Judge a run against the last `count` comparable ones that were begun before it.
 
     candidate: None is the newest of the runs that `of` means, or of all. of: the runs to hold it
-    against, such as the name of a nightly model; None means those of the candidate's name. Raises
-    UserError for names that mean nothing, for fewer than two such runs, and for what is judged
-    against one run only.
+    against, such as the name of a nightly model; None means those of the candidate's name. Earlier
+    runs that cannot be read are left out, with a note. Raises UserError for names that mean
+    nothing, for fewer than two runs to hold it against, and for what is judged against one only.
     """
     _require_rates(count, tolerances)
     found = [one_run(store, candidate)] if candidate else store.find_local([of] if of else [])
@@ -65,7 +66,7 @@ def gate_last(
         )
     name = of or str(run.info["model"])
     paths = _last(store, run.info, name, count, newest=candidate is None)
-    references = list(in_threads(lambda path: read_run(path, _COLUMNS), paths))
+    references, problems = _readable(paths)
     checks = drift_checks(references, run, tolerances)
     return GateFinding(
         checks=checks,
@@ -74,7 +75,7 @@ def gate_last(
         tolerances=tolerances,
         seen=min(check.n for check in checks),
         total=references[0].info["n_samples"],
-        notes=_notes(references, run, count),
+        notes=[*_notes(references, run), *_left_out(len(paths), count, problems)],
         against=[reference.info for reference in references],
     )
 
@@ -168,11 +169,33 @@ def _last(
     return found[-count:]
 
 
-def _notes(references: Sequence[Run], run: Run, count: int) -> list[Note]:
+def _readable(paths: Sequence[Path]) -> tuple[list[Run], list[UserError]]:
+    """The runs of these files, and of the others what is wrong. Raises that with fewer than two."""
+
+    def attempt(path: Location) -> Run | UserError:
+        try:
+            return read_run(path, _COLUMNS)
+        except UserError as error:
+            return error
+
+    read = list(in_threads(attempt, paths))
+    runs = [one for one in read if isinstance(one, Run)]
+    problems = [one for one in read if isinstance(one, UserError)]
+    if problems and len(runs) < _FEWEST:
+        raise problems[0]
+    return runs, problems
+
+
+def _left_out(comparable: int, asked: int, problems: Sequence[UserError]) -> list[Note]:
+    """Warnings about runs that it was not held against."""
+    fewer = Note("fewer-runs", {"found": comparable, "asked": asked})
+    unreadable = [Note("unreadable", {"text": str(problem)}) for problem in problems]
+    return [*([fewer] if comparable < asked else []), *unreadable]
+
+
+def _notes(references: Sequence[Run], run: Run) -> list[Note]:
     """Warnings about the candidate and the runs it is held against, each once."""
-    found = []
-    if len(references) < count:
-        found.append(Note("fewer-runs", {"found": len(references), "asked": count}))
+    found: list[Note] = []
     same = 0
     for reference in references:
         named = f"run {reference.info['run_id']}"

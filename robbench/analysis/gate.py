@@ -44,6 +44,7 @@ NoteName = Literal[
     "out-of-time",
     "stopped-early",
     "fewer-runs",
+    "unreadable",
     "own-weights",
 ]
 

@@ -15,9 +15,11 @@ import pytest
 from numpy.typing import NDArray
 
 from robbench.analysis.drift_gate import drift_checks, gate_last, parse_against
+from robbench.analysis.gate import GateFinding
 from robbench.analysis.gate_checks import Tolerances
 from robbench.core.errors import UserError
 from robbench.statistics.paired import drop_p_values
+from robbench.store.locations import sibling_table
 from robbench.store.run import Run
 from robbench.store.store import Store
 
@@ -161,6 +163,29 @@ def test_it_is_a_regression_and_fewer_runs_are_noted(store: Store) -> None:
         "asked": 10,
     }
     assert len(found.checks) == 4
+
+
+def test_an_earlier_run_that_is_damaged_is_named_and_the_others_judged(store: Store) -> None:
+    """Its verdict is as without that run; with one sound run left, what is wrong is an error."""
+
+    def damage(run_id: str) -> Path:
+        file = sibling_table(store.run_path(run_id), "samples")
+        file.write_bytes(file.read_bytes()[:300])
+        return file
+
+    def judged() -> GateFinding:
+        return gate_last(store, 3, Tolerances(robust=0.05), candidate="aaaa4", of=None)
+
+    whole, file = judged(), damage("aaaa1")
+    found = judged()
+    assert [info["run_id"] for info in found.against] == ["aaaa2", "aaaa3"]
+    assert [check.drop for check in found.checks] == [check.drop for check in whole.checks[1:]]
+    assert [note for note in found.notes if note.name == "fewer-runs"] == []
+    (note,) = (note for note in found.notes if note.name == "unreadable")
+    assert f"{file} is damaged" in note.facts["text"]
+    damage("aaaa3")
+    with pytest.raises(UserError, match=f"{file} is damaged"):
+        judged()
 
 
 def test_runs_of_the_candidates_own_weights_are_noted(

@@ -17,7 +17,8 @@ _TEXTS: dict[NoteName, str] = {
     "trained-since": "model {model} was trained again after this run, which is of other weights: "
     "give it as --model, or attack it again",
     "out-of-time": "time was up; what was decided is kept, and the same command goes on",
-    "fewer-runs": "held against {found} runs, as there are not {asked} comparable ones before it",
+    "fewer-runs": "there are {found} comparable runs before it, not {asked}",
+    "unreadable": "an earlier run is left out: {text}",
     "own-weights": "{n} of the {of} runs are of the candidate's own weights, which cannot have "
     "dropped since",
     "stopped-early": "stopped after {seen} of {total} samples in random order: that was enough",

@@ -23,7 +23,8 @@ FACTS: dict[NoteName, tuple[dict[str, Any], str]] = {
     "seeds": ({"baseline": 1, "candidate": 2}, "1 and 2"),
     "trained-since": ({"model": "at"}, "model at was trained again"),
     "out-of-time": ({}, "the same command goes on"),
-    "fewer-runs": ({"found": 4, "asked": 10}, "held against 4 runs, as there are not 10"),
+    "fewer-runs": ({"found": 4, "asked": 10}, "there are 4 comparable runs before it, not 10"),
+    "unreadable": ({"text": "x.parquet is damaged"}, "left out: x.parquet is damaged"),
     "own-weights": ({"n": 2, "of": 5}, "2 of the 5 runs are of the candidate's own weights"),
     "stopped-early": ({"seen": 40, "total": 500}, "40 of 500"),
 }
