@@ -224,6 +224,14 @@ def test_attacks_that_visit_no_point_in_vain_are_not_judged_by_it(
         )
 
 
+def test_without_a_budget_nothing_can_move(linear, evidence: Callable, run_of: Callable) -> None:
+    """At eps 0 every margin is kept, whatever the gradient is."""
+    kept = run_of(adv_margin=[1.0] * N)
+    with pytest.raises(Skip, match="no budget to spend"):
+        run_rows.unmoved(evidence(linear(), threat="linf:0", **kept))
+    assert run_rows.unmoved(evidence(linear(), **kept)).failed is True
+
+
 def test_an_attack_without_a_direction_is_noticed(told_apart: Callable) -> None:
     """The same samples, labels and threat: only what is looked for differs."""
     good, bad = told_apart(run_rows.unmoved, Tensor.detach, 1)
