@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from robbench.core import keyed
@@ -22,11 +22,23 @@ from robbench.threat.model import ThreatModel
 from robbench.threat.norms import NORMS
 
 
+class Answer(NamedTuple):
+    """What a model says of one input: `wrong` also without an answer, `known` False of these."""
+
+    pred: int
+    margin: float
+    pmargin: float
+    wrong: bool
+    known: bool
+
+
 class CorruptedPass:
     """Runs a corruption over a split; `model` maps [0,1] inputs to logits: freeze it first.
 
     A sample is adversarial where the model is wrong at the corrupted input, whatever it says of the
-    clean one. An answer that is none, NaN or a rejection, is wrong, as of a clean input.
+    clean one. An answer that is none, NaN or a rejection, is wrong, as of a clean input. clean: the
+    answers at clean inputs so far, by sample id; passes over one model share them, and each adds
+    what it had to ask.
     """
 
     equality: RowEquality  # what was measured of the model; this and the next: from `run` on
@@ -41,6 +53,7 @@ class CorruptedPass:
         seed: int,
         width: int,
         keep_points: bool = False,
+        clean: dict[int, Answer] | None = None,
     ) -> None:
         assert threat.corruption is not None
         self.model = model
@@ -50,6 +63,7 @@ class CorruptedPass:
         self.keys = corruption_keys(split.ids, seed, threat)
         self.width = width
         self.keep_points = keep_points
+        self.clean = {} if clean is None else clean
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Update]:
         """Decide every sample, a tile at a time; `stop()` ends the run before the next one."""
@@ -76,40 +90,47 @@ class CorruptedPass:
         here = slice(rows.start, rows.stop)
         clean, labels = self.split.pixels(here), self.split.labels[here]
         x = corrupted(clean, self.name, int(self.threat.eps), self.keys[here])
-        before, after = (ask(self.model, each, labels, self.tiles)[0] for each in (clean, x))
-        known = torch.stack([answered(before), answered(after)])
-        judged = [judge_logits(logits, labels) for logits in (before, after)]
-        wrong = torch.stack([pred != labels for pred, _, _ in judged]) | ~known
+        before, after = self._clean_answers(here, clean), self._answers(x, labels)
         sizes = {name: norm.size(x - clean).tolist() for name, norm in NORMS.items()}
-        (pred0, margin0, pmargin0), (pred, margin, pmargin) = (
-            [column.tolist() for column in each] for each in judged
-        )
-        missed, broken = wrong.tolist()
-        unanswered = (~known).sum(0).tolist()
         verdicts = [
             Verdict(
-                sample=i,
-                clean_pred=pred0[n],
-                clean_margin=margin0[n],
-                clean_pmargin=pmargin0[n],
-                adv_pred=pred[n],
-                adv_margin=margin[n],
-                adv_pmargin=pmargin[n],
-                adversarial=broken[n],
-                entry=0 if broken[n] else NOTHING,
+                sample=rows[n],
+                clean_pred=was.pred,
+                clean_margin=was.margin,
+                clean_pmargin=was.pmargin,
+                adv_pred=now.pred,
+                adv_margin=now.margin,
+                adv_pmargin=now.pmargin,
+                adversarial=now.wrong,
+                entry=0 if now.wrong else NOTHING,
                 variant=-1,
                 step=-1,
                 n_forward=2,
                 n_backward=0,
-                status=NON_FINITE if unanswered[n] else OK,
-                n_nonfinite=unanswered[n],
-                n_unanswered=unanswered[n],
-                clean_wrong=missed[n],
+                status=OK if was.known and now.known else NON_FINITE,
+                n_nonfinite=2 - was.known - now.known,
+                n_unanswered=2 - was.known - now.known,
+                clean_wrong=was.wrong,
                 **{name: size[n] for name, size in sizes.items()},
             )
-            for n, i in enumerate(rows)
+            for n, (was, now) in enumerate(zip(before, after, strict=True))
         ]
         return verdicts, x
+
+    def _clean_answers(self, here: slice, clean: Tensor) -> list[Answer]:
+        """Those of some samples, asked of all of them where any is not known."""
+        ids = self.split.ids[here].tolist()
+        if not self.clean.keys() >= set(ids):
+            found = self._answers(clean, self.split.labels[here])
+            self.clean |= zip(ids, found, strict=True)
+        return [self.clean[i] for i in ids]
+
+    def _answers(self, x: Tensor, labels: Tensor) -> list[Answer]:
+        logits, _ = ask(self.model, x, labels, self.tiles)
+        pred, margin, pmargin = judge_logits(logits, labels)
+        known = answered(logits)
+        columns = pred, margin, pmargin, (pred != labels) | ~known, known
+        return [Answer(*row) for row in zip(*(each.tolist() for each in columns), strict=True)]
 
 
 def corruption_keys(ids: Tensor, seed: int, threat: ThreatModel) -> Tensor:

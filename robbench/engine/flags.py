@@ -18,6 +18,8 @@ from robbench.statistics.proportions import wilson
 
 BLACK_BOX_SHARE = 0.002  # more than this share of all samples (AutoAttack's 0.2 points) ...
 BLACK_BOX_COUNT = 2  # ... and at least so many: a single one can be luck
+VARYING = ("random", "moving-state")
+"""Flags of models whose answers depend on what they were asked before."""
 
 
 class Flag(NamedTuple):
@@ -31,7 +33,7 @@ class Flag(NamedTuple):
 
 def of_rows(equality: RowEquality, known: Sequence[Flag]) -> list[Flag]:
     """That no number of rows agrees with another, unless a flag already says why."""
-    if equality.equal or any(flag.name in ("random", "moving-state") for flag in known):
+    if equality.equal or any(flag.name in VARYING for flag in known):
         return []
     return [make_flag(equality.why, 0, 0, text="random-rows" if equality.why == "random" else "")]
 

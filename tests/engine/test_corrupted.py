@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from robbench.core.freeze import frozen
 from robbench.engine.corrupted import CorruptedPass, corruption_keys
+from robbench.engine.counter import Counter
 from robbench.engine.records import NOTHING
 from robbench.threat.corruptions.apply import corrupted
 from robbench.threat.model import parse_threat
@@ -60,6 +61,22 @@ def test_no_batch_changes_a_verdict(digits, width: int):
         for w in (width, 64)
     )
     assert found == wanted
+
+
+def test_clean_inputs_are_asked_once_for_several_corruptions(digits):
+    """Verdicts are those of passes by themselves; a pass over fewer samples leaves the rest."""
+    texts = ["corruption:gaussian_noise@4", "corruption:fog@2"]
+    part = digits.split.take(torch.arange(40))
+    alone = [_run(digits.model, digits.split, text) for text in texts]
+    model, clean, asked = Counter(digits.model), {}, []
+    for split, text in ((part, texts[0]), *((digits.split, text) for text in texts)):
+        before = model.n_forward
+        found = _run(model, split, text, clean=clean)
+        asked.append(model.n_forward - before)
+    assert [v for u in found for v in u.verdicts] == [v for u in alone[1] for v in u.verdicts]
+    assert sorted(clean) == sorted(digits.split.ids.tolist())
+    assert asked[2] < asked[1]
+    assert asked[2] >= len(digits.split)
 
 
 class _Refuses(nn.Module):

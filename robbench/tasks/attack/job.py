@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from robbench.analysis.forecast import Forecast
 from robbench.core.part import WHOLE
 from robbench.core.status import UNFINISHED
+from robbench.engine.corrupted import Answer
 from robbench.store.partial import Partial
 from robbench.store.run import Run, read_run
 from robbench.store.store import Store
@@ -63,7 +64,8 @@ class PartDone(NamedTuple):
 class AttackJob:
     """The attack of one plan; a killed or stopped one goes on where it was.
 
-    forecast: what it will cost, for the progress; None where nobody asked.
+    forecast: what it will cost, for the progress; None where nobody asked. clean: see
+    `CorruptedPass`.
     """
 
     plan: AttackPlan
@@ -72,6 +74,7 @@ class AttackJob:
     bar: Bar
     stop: StopFlag
     forecast: Forecast | None
+    clean: dict[int, Answer] | None = None
 
     def run(self, *, force: bool) -> Outcome:
         """Decide the samples that no earlier process has decided, and write the runs.
@@ -97,7 +100,7 @@ class AttackJob:
                 if runs := finished(plan, store):  # by the process that held the lock
                     return Outcome(runs, fresh=False)
             partials = [store.partial(run_id) for run_id in plan.run_ids]
-            session = AttackSession(plan, replay, step_seconds(plan, self.forecast))
+            session = AttackSession(plan, replay, step_seconds(plan, self.forecast), self.clean)
             earlier = self._earlier(partials, force)
             self._keep(partials)
             rows = self._decide(session, partials, earlier, keep=plan.config.store_points)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from robbench.analysis.forecast import Forecast, together
+from robbench.engine.corrupted import Answer
 from robbench.reports.audit import audit
 from robbench.reports.texts import disagreements, loaded, warnings
 from robbench.store.run import Run, tags_of
@@ -60,12 +62,13 @@ def attack(
     for plan in plans:
         _require_possible(plan, store, force)
     forecasts = forecast_all(plans, store, listener, force=force)
+    found: list[Attacked] = []
     with crew.engine if crew else contextlib.nullcontext():
-        found = [
-            one
-            for plan, forecast in zip(plans, forecasts, strict=True)
-            for one in _attack_plan(plan, store, force, listener, forecast, crew)
-        ]
+        pairs = zip(plans, forecasts, strict=True)
+        for _, own in itertools.groupby(pairs, lambda pair: pair[0].subject.model):
+            clean: dict[int, Answer] = {}
+            for plan, forecast in own:
+                found += _attack_plan(plan, store, force, listener, forecast, crew, clean)
     attacked(found)
     observer = Observer(plans[0].device, data_dir, download)
     measurer = Measurer(store, observer, say=listener.say)
@@ -116,6 +119,7 @@ def _attack_plan(
     listener: Listener,
     forecast: Forecast | None,
     crew: Crew | None,
+    clean: dict[int, Answer],
 ) -> list[Attacked]:
     for run_id, threat in zip(plan.run_ids, plan.threats, strict=True):
         listener.detail(
@@ -125,7 +129,7 @@ def _attack_plan(
     for note in plan.notes:
         listener.say(note)
     with stop_flag(listener.say) as stop, listener.progress(plan.title) as bar:
-        job = AttackJob(plan, store, listener, bar, stop, forecast)
+        job = AttackJob(plan, store, listener, bar, stop, forecast, clean)
         if crew is not None:
             crew.decide(job, force=force)
         outcome = job.run(force=force and crew is None)

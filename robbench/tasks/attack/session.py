@@ -21,8 +21,9 @@ from robbench.core.limits import time_text
 from robbench.core.tiles import RowEquality, Tiles, largest_tile
 from robbench.data.base import Split
 from robbench.engine.cascade import Cascade
-from robbench.engine.corrupted import CorruptedPass
+from robbench.engine.corrupted import Answer, CorruptedPass
 from robbench.engine.fast_model import FastModel, fast_model
+from robbench.engine.flags import VARYING
 from robbench.engine.inspection import SAMPLES, Inspection, inspect
 from robbench.engine.lane import NO_LIMIT
 from robbench.engine.progress import EntryProgress, Work
@@ -50,7 +51,7 @@ class AttackSession:
     """Decides samples of a plan; the clock of a time limit starts here.
 
     replay: points to try first, by position in the whole split. weights: see `Cascade`, of all
-    attacks, those of the audit last.
+    attacks, those of the audit last. clean: see `CorruptedPass`.
     """
 
     def __init__(
@@ -58,10 +59,12 @@ class AttackSession:
         plan: AttackPlan,
         replay: Mapping[int, Tensor],
         weights: Sequence[float] | None = None,
+        clean: dict[int, Answer] | None = None,
     ) -> None:
         self.plan = plan
         self.replay = replay
         self.weights = weights
+        self.clean = clean
         self.work = Work()  # of the current `decide`
         self.started = datetime.now(UTC).replace(tzinfo=None)
         self.began = time.perf_counter()
@@ -156,6 +159,8 @@ class AttackSession:
         )
 
     def _corruption(self, plan: AttackPlan, split: Split) -> CorruptedPass:
+        # Of a model that draws or remembers, each run must ask in its own order.
+        varies = any(flag.name in VARYING for flag in self.inspection.flags)
         return CorruptedPass(
             plan.subject.model,
             split,
@@ -163,6 +168,7 @@ class AttackSession:
             seed=plan.config.seed,
             width=plan.width,
             keep_points=plan.config.store_points,
+            clean=None if varies else self.clean,
         )
 
     @functools.cached_property

@@ -8,6 +8,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from torch import Tensor
+
+from robbench.engine.corrupted import Answer, CorruptedPass
 
 MODEL = "mlp:width=8,depth=1"
 BASE = f"attack {MODEL} --data digits --limit 24"
@@ -44,6 +47,27 @@ def test_each_corruption_and_severity_is_a_run(cli: Cli, tmp_path: Path) -> None
         broken = {s["broken_by"] for s in mine if s["adversarial"]}
         assert broken <= {row["threat"]}
         assert row["n_forward"] == 48
+
+
+def test_one_command_asks_for_clean_inputs_once(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For each model, in one tile of samples; a command of its own says the same of them."""
+    asked = []
+    usual = CorruptedPass._answers
+
+    def counted(self: CorruptedPass, x: Tensor, labels: Tensor) -> list[Answer]:
+        asked.append(len(x))
+        return usual(self, x, labels)
+
+    monkeypatch.setattr(CorruptedPass, "_answers", counted)
+    models = f"attack {MODEL} mlp:width=4,depth=1 --data digits --limit 24"
+    assert cli(f"{models} --threat corruption:fog@1-3 --out", tmp_path / "both").code == 0
+    assert asked == [24] * 2 * (1 + 3)
+    cli(f"{BASE} --threat corruption:fog@3 --out", tmp_path / "alone")
+    together = _table(tmp_path / "both", "samples")
+    ((run_id, rows),) = _table(tmp_path / "alone", "samples").items()
+    assert together[run_id] == rows
 
 
 def test_samples_are_the_same_in_any_part_order_and_limit(cli: Cli, tmp_path: Path) -> None:
