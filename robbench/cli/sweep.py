@@ -13,9 +13,10 @@ from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, fail, print_json, print_result, print_rich, reported
 
 if TYPE_CHECKING:
+    from robbench.analysis.forecast import SweepForecast
     from robbench.tasks.sweep.compared import Compared
     from robbench.tasks.sweep.run import Swept
-    from robbench.tasks.sweep.start import Ahead, Place
+    from robbench.tasks.sweep.start import Ahead
 
 WHAT = "What to train and attack"
 File = Annotated[
@@ -181,7 +182,11 @@ def sweep(
     place = Place(out, device=device, data_dir=data_dir, download=download, processes=processes)
     reporter, part = Reporter(quiet=quiet, verbose=verbose), parse_part(shard) if shard else WHOLE
     if dry_run:
-        _print_ahead(ahead(request, place, force=force, part=part), place, as_json=as_json)
+        from robbench.tasks.sweep.forecast import forecast_sweep
+
+        found = ahead(request, place, force=force, part=part)
+        cost = forecast_sweep(found, place, reporter) if found.todo else None
+        _print_ahead(found, cost, as_json=as_json)
         return
     with SweepLines(reporter, request.name, out) as lines:
         swept = run(
@@ -208,12 +213,10 @@ def sweep(
         raise fail(f"{error}. The same command tries again what is not done", 3)
 
 
-def _print_ahead(found: Ahead, place: Place, *, as_json: bool) -> None:
+def _print_ahead(found: Ahead, cost: SweepForecast | None, *, as_json: bool) -> None:
     """The tasks of a sweep, which are to be done, and what that costs."""
     from robbench.reports.terminal.sweep import forecast_lines
-    from robbench.tasks.sweep.forecast import forecast_sweep
 
-    cost = forecast_sweep(found, place) if found.todo else None
     todo = {item.task.id for item in found.todo}
     if as_json:
         print_json(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from robbench.analysis.forecast import Forecast, SweepForecast, together
 from robbench.core.device import find_device
@@ -15,6 +15,7 @@ from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.forecast import forecast_attack, pace_of
 from robbench.tasks.attack.plan import plan_attacks
 from robbench.tasks.forecast import device_text
+from robbench.tasks.listener import Listener
 from robbench.tasks.sweep.plan import Item
 from robbench.tasks.sweep.start import Ahead, Place
 from robbench.tasks.train.config import TrainConfig
@@ -22,14 +23,13 @@ from robbench.tasks.train.forecast import forecast_training
 from robbench.tasks.train.plan import plan_training
 from robbench.tasks.train.settings import settings_with_recipe
 
-T = TypeVar("T")
 MOST_KINDS = 16
 """Kinds of training, and of attack, that are measured; others count as their mean."""
 _ANY = {"seed", "epochs", "lr", "weight_decay", "momentum", "schedule", "tag", "name"}
 """Settings that change nothing about the time of a step."""
 
 
-def forecast_sweep(ahead: Ahead, place: Place) -> SweepForecast:
+def forecast_sweep(ahead: Ahead, place: Place, listener: Listener | None = None) -> SweepForecast:
     """Measure the kinds of tasks; nothing is written, models to be trained are taken untrained.
 
     Raises as the tasks themselves would.
@@ -39,57 +39,54 @@ def forecast_sweep(ahead: Ahead, place: Place) -> SweepForecast:
     attacks = [item for item in todo if item.kind == "attack"]
     made = {item.task.id: item.settings for item in ahead.plan.items if item.kind == "train"}
     subjects = {item.task.id: _subject(item, made) for item in attacks}
+    training_kinds = [_kind(item.settings) for item in trainings]
+    attack_kinds = [_kind(item.settings, subjects[item.task.id]) for item in attacks]
+    to_train, to_attack = _firsts(trainings, training_kinds), _firsts(attacks, attack_kinds)
+    per_epoch: dict[str, float] = {}
+    found: dict[str, Forecast] = {}
     paces: dict[str, Pace] = {}
-
-    def training_kind(item: Item) -> str:
-        return _kind(item.settings)
-
-    def attack_kind(item: Item) -> str:
-        return _kind(item.settings, subjects[item.task.id])
-
-    per_epoch, trainings_left = _by_kind(trainings, training_kind, lambda item: _epoch(item, place))
-    seconds = sum(
+    with (listener or Listener()).progress("forecast") as bar:
+        for kind, item in {**to_train, **to_attack}.items():
+            done, total = len(per_epoch) + len(found), len(to_train) + len(to_attack)
+            bar.update(done / total, f"{item.task.title}, {done + 1} of {total}")
+            if kind in to_train:
+                per_epoch[kind] = _epoch(item, place)
+            else:
+                found[kind] = _attack(item, subjects[item.task.id], paces, place)
+    seconds = [
         per_epoch[kind] * settings_with_recipe(item.settings, place.out).epochs
-        for item in trainings
-        if (kind := training_kind(item)) in per_epoch
-    )
-    found, attacks_left = _by_kind(
-        attacks, attack_kind, lambda item: _attack(item, subjects[item.task.id], paces, place)
-    )
-    known = [found[kind] for item in attacks if (kind := attack_kind(item)) in found]
-    more_trainings = _rest(len(trainings), trainings_left)
-    more_attacks = _rest(len(attacks), attacks_left)
+        for item, kind in zip(trainings, training_kinds, strict=True)
+        if kind in per_epoch
+    ]
+    known = [found[kind] for kind in attack_kinds if kind in found]
+    more_trainings = _rest(len(trainings), len(seconds))
+    more_attacks = _rest(len(attacks), len(known))
     return SweepForecast(
         n_trainings=len(trainings),
         n_attacks=len(attacks),
         n_others=len(todo) - len(trainings) - len(attacks),
-        trainings=seconds * more_trainings,
+        trainings=sum(seconds) * more_trainings,
         attacks=_total([one.seconds and one.seconds.mean for one in known], more_attacks),
         attacks_at_most=_total([one.seconds_at_most for one in known], more_attacks),
         queries_at_most=_total([one.queries_at_most for one in known], more_attacks),
         kinds=len(per_epoch) + len(found),
-        guessed=trainings_left + attacks_left,
+        guessed=len(trainings) - len(seconds) + len(attacks) - len(known),
         device=device_text(find_device(place.device)),
     )
 
 
-def _by_kind(
-    items: Sequence[Item], kind: Callable[[Item], str], measure: Callable[[Item], T]
-) -> tuple[dict[str, T], int]:
-    """The measurement of each kind, up to MOST_KINDS; and how many tasks are of another."""
-    found: dict[str, T] = {}
-    others = 0
-    for item in items:
-        name = kind(item)
-        if name not in found and len(found) < MOST_KINDS:
-            found[name] = measure(item)
-        others += name not in found
-    return found, others
+def _firsts(items: Sequence[Item], kinds: Sequence[str]) -> dict[str, Item]:
+    """The first task of each of the first MOST_KINDS kinds."""
+    first: dict[str, Item] = {}
+    for item, kind in zip(items, kinds, strict=True):
+        if len(first) < MOST_KINDS:
+            first.setdefault(kind, item)
+    return first
 
 
-def _rest(tasks: int, guessed: int) -> float:
-    """By what the cost of those that were measured is multiplied for that of all."""
-    return tasks / (tasks - guessed) if tasks > guessed else 1.0
+def _rest(tasks: int, known: int) -> float:
+    """By what the cost of those that are known is multiplied for that of all."""
+    return tasks / known if known else 1.0
 
 
 def _total(values: Sequence[float | None], more: float) -> float | None:

@@ -3,6 +3,7 @@
 import pytest
 
 from robbench.analysis.forecast import TrainForecast
+from robbench.tasks.listener import Bar
 from robbench.tasks.sweep import forecast as module
 from robbench.tasks.sweep.forecast import forecast_sweep
 from robbench.tasks.sweep.grid import parse_axis
@@ -64,3 +65,11 @@ def test_an_attack_that_does_not_say_its_cost(measured):
     forecast, _ = measured
     found = forecast("seed=0", **{**FIXED, "attack": "foolbox:attack=LinfPGD"})
     assert found.queries_at_most is None
+
+
+def test_what_is_measured_is_said_as_it_happens(measured, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Bar, "update", lambda _, share, text, left="": seen.append((share, text)))
+    measured[0]("loss=cross-entropy,mart", "seed=0..1", **FIXED)
+    assert [share for share, _ in seen] == [0, 1 / 3, 2 / 3]  # the two models are attacked alike
+    assert [text.rpartition(", ")[2] for _, text in seen] == ["1 of 3", "2 of 3", "3 of 3"]
