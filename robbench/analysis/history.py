@@ -117,11 +117,7 @@ def histories(
         raise unknown("measure", measure, MEASURES)
     paths = choose(store, names, where)
     rows = require_rows(paths)
-    chosen = [
-        (group, shown)
-        for group in comparable_groups(rows)
-        if (shown := measure_of(rows[group[0]], measure)) is not None
-    ]
+    chosen = measured_groups(rows, measure)
     if not chosen:
         raise UserError(
             f"no run of these has {measure}: {ROBUST} takes a budget, {DISTANCE} runs without one"
@@ -135,8 +131,8 @@ def histories(
             in_threads(lambda path: read_run(path, SAMPLE_COLUMNS), [paths[i] for i in kept])
         )
         differs = [str(one) for one in differences(first, rows[group[0]])]
-        one = history(runs, shown, alpha)
-        found.append(dataclasses.replace(one, older=len(group) - len(kept), differs=differs))
+        older = len(group) - len(kept)
+        found.append(history(runs, shown, alpha, older=older, differs=differs))
     return found
 
 
@@ -166,13 +162,28 @@ def comparable_groups(rows: Sequence[Mapping[str, Any]]) -> list[list[int]]:
     return sorted(groups, key=lambda group: str(rows[group[0]]["model"]))
 
 
-def measure_of(info: Mapping[str, Any], asked: str | None) -> str | None:
-    """The measure shown of runs such as this one; None where they lack the one asked for."""
+def measured_groups(
+    rows: Sequence[Mapping[str, Any]], asked: str | None = None
+) -> list[tuple[list[int], str]]:
+    """The comparable groups whose runs have the measure asked for, with the one to be shown."""
+    groups = comparable_groups(rows)
+    measures = (_measure_of(rows[group[0]], asked) for group in groups)
+    return [(group, one) for group, one in zip(groups, measures, strict=True) if one is not None]
+
+
+def _measure_of(info: Mapping[str, Any], asked: str | None) -> str | None:
     own = ROBUST if math.isfinite(info["eps"]) else DISTANCE
     return own if asked in (None, own) else CLEAN if asked == CLEAN else None
 
 
-def history(runs: Sequence[Run], measure: str, alpha: float = ALPHA) -> History:
+def history(
+    runs: Sequence[Run],
+    measure: str,
+    alpha: float = ALPHA,
+    *,
+    older: int = 0,
+    differs: Sequence[str] = (),
+) -> History:
     """The history of comparable runs of one model's name, oldest first, with their samples."""
     values = [_values(run, measure) for run in runs]
     ids = [column(run.samples, "sample_id") for run in runs]
@@ -189,7 +200,7 @@ def history(runs: Sequence[Run], measure: str, alpha: float = ALPHA) -> History:
     # Rates of the joint samples: where a run has others too, its own may change the other way.
     medians = [step.value for step in steps]
     shifts = _shifts(verdicts, medians if measure == DISTANCE else verdicts.mean(1).tolist(), alpha)
-    return History(measure, steps, shifts, verdicts.shape[1])
+    return History(measure, steps, shifts, verdicts.shape[1], older, differs)
 
 
 def _values(run: Run, measure: str) -> NDArray[Any]:
@@ -232,12 +243,8 @@ def _verdicts(
     Of distances whether one is above the median of all of them; infinite, where that is.
     """
     joint = reduce(np.intersect1d, ids)
-    places = [np.argsort(mine) for mine in ids]
     found = np.array(
-        [
-            value[order[np.searchsorted(mine, joint, sorter=order)]]
-            for mine, value, order in zip(ids, values, places, strict=True)
-        ]
+        [value[common(mine, joint)[0]] for mine, value in zip(ids, values, strict=True)]
     )
     if measure != DISTANCE or not found.size:
         return found.astype(bool)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from robbench.analysis.history import DISTANCE, comparable_groups, history, measure_of
+from robbench.analysis.history import DISTANCE, history, measured_groups
 from robbench.analysis.plots.lines import Line, Plotted
 from robbench.analysis.plots.scope import about, one_scope
 from robbench.core.errors import UserError
@@ -25,9 +25,8 @@ def over_time(runs: Sequence[Run], *, over_seeds: bool = False) -> Plotted:
             "a figure over time has a line for each name of a model: leave out --over-seeds"
         )
     one_scope(runs, one_threat=True)
-    measure = measure_of(runs[0].info, None)
-    assert measure is not None
-    groups = comparable_groups([run.info for run in runs])
+    measured = measured_groups([run.info for run in runs])
+    groups, measure = [group for group, _ in measured], measured[0][1]  # one threat, one measure
     several = [group for group in groups if len(group) > 1]
     if not several:
         raise UserError(

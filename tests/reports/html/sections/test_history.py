@@ -45,8 +45,8 @@ def test_each_model_has_a_figure_and_its_table(nights: Callable[..., list[Run]])
     assert list(trace.y) == pytest.approx([90, 90, 40, 40])
     assert [shape.x0 for shape in plot.figure.layout.shapes] == [2.5]
     assert plot.figure.layout.xaxis.ticktext[0] == "2026-01-01"
-    assert [row[4].text for row in plot.data.rows] == ["90.0", "90.0", "40.0", "40.0"]
-    assert [row[8].text for row in plot.data.rows] == ["", "", "yes", ""]
+    assert [row[5].text for row in plot.data.rows] == ["90.0", "90.0", "40.0", "40.0"]
+    assert [row[9].text for row in plot.data.rows] == ["", "", "yes", ""]
     assert trace.error_y.array[0] + 90 == pytest.approx(96.0, abs=0.5)
     assert "2026-01-03: 40.0 %" in plot.alt
     assert notes.lines[0].startswith("change point at 2ce000 (2026-01-03, 2abcdef)")
