@@ -10,6 +10,7 @@ import pyarrow.dataset as ds
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from robbench.core.errors import UserError
+from robbench.core.imports import require_extra
 from robbench.store.address.copies import bring
 from robbench.store.find import parquet_files
 from robbench.store.locations import Location, Remote, locate
@@ -29,10 +30,9 @@ def query(sql: str, where: str | None, out: Path, *, allow_files: bool = False) 
     empty. Beside the views SQL reads and writes no file, unless `allow_files`. Raises UserError
     without DuckDB, for a folder without tables, a file that cannot be read, and SQL that fails.
     """
-    try:
-        import duckdb
-    except ModuleNotFoundError:
-        raise UserError("robbench query needs DuckDB: pip install 'robbench[sql]'") from None
+    require_extra("duckdb", "sql", "robbench query needs DuckDB")
+    import duckdb
+
     root = locate(where) if where else Store(out).root
     bring(root / "results")
     files = _files(root)

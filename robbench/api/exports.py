@@ -19,4 +19,6 @@ def export(runs: Names = (), *, to: str, out: Path | str = "runs", where: Names 
     each run, with its `place` in the tool. Raises UserError for names that mean no run and a tool
     that is not installed, RunError where a server does not answer.
     """
-    return export_runs(names_of(runs), to, Path(out), where=several(where))
+    from robbench.api.progress import log
+
+    return export_runs(names_of(runs), to, Path(out), where=several(where), say=log.info)

@@ -42,7 +42,7 @@ def export(
     if as_json and to == "bencher":
         raise UserError("--to bencher prints Bencher's JSON: leave out --json, or give a file")
     reporter = Reporter(quiet=quiet, verbose=verbose)
-    done = run(runs or [], to, out, where=where or [])
+    done = run(runs or [], to, out, where=where or [], say=reporter.say)
     for text in done.warnings:
         reporter.say(f"warning: {text}")
     if done.content is not None and len(done.content) < len(done.runs):

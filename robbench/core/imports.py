@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
+import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +35,12 @@ def import_target(target: str, owner: str) -> Any:
         )
     with _current_folder_importable(module_name.partition(".")[0]):
         return import_attribute(target, owner)
+
+
+def require_extra(module: str, extra: str, who: str) -> None:
+    """Raise UserError, with the extra that installs it, unless a package is there."""
+    if importlib.util.find_spec(module) is None:
+        raise UserError(f"{who}: pip install 'robbench[{extra}]'")
 
 
 def import_attribute(target: str, owner: str) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +15,8 @@ from robbench.analysis.claims import with_contradictions
 from robbench.analysis.exported import COLUMNS, Record, record
 from robbench.core.errors import UserError, unknown
 from robbench.core.files import require_output, write_output
+from robbench.core.imports import require_extra
+from robbench.core.lock import locked
 from robbench.core.model_config import Described, read_config
 from robbench.reports import texts
 from robbench.store.address.copies import bring
@@ -38,13 +42,21 @@ class Exported(NamedTuple):
     content: dict[str, Any] | None = None
 
 
-def export(names: Sequence[str], to: str, out: Path, *, where: Sequence[str] = ()) -> Exported:
+def export(
+    names: Sequence[str],
+    to: str,
+    out: Path,
+    *,
+    where: Sequence[str] = (),
+    say: Callable[[str], None] = lambda text: None,
+) -> Exported:
     """Export the runs that `names` mean (none: all of the store).
 
     to: `mlflow` or `mlflow:URI`, `tensorboard:DIR`, `bencher` (nothing is written) or
-    `bencher:FILE`. where: conditions COLUMN=VALUE that runs meet. Raises UserError, before anything
-    is written, for names that mean nothing, another tool, or one that is not installed; RunError
-    where a server does not answer.
+    `bencher:FILE`. where: conditions COLUMN=VALUE that runs meet. say: hears of another export to
+    MLflow from this folder, which is waited for. Raises UserError, before anything is written, for
+    names that mean nothing, another tool, or one that is not installed; RunError where a server
+    does not answer.
     """
     tool, colon, place = to.partition(":")
     if tool not in TOOLS:
@@ -54,7 +66,7 @@ def export(names: Sequence[str], to: str, out: Path, *, where: Sequence[str] = (
     if tool == "bencher" and place:
         require_output(Path(place))
     elif tool != "bencher":
-        _require_installed(tool)
+        require_extra(tool, tool, f"--to {tool} needs it")
     paths = choose(Store(out), names, where)
     runs = list(in_threads(lambda path: read_run(path, COLUMNS), paths))
     certified = certified_shares(paths, runs)
@@ -62,8 +74,16 @@ def export(names: Sequence[str], to: str, out: Path, *, where: Sequence[str] = (
         record(run, _epochs(path, run.info), certified.get(run.info["run_id"]))
         for path, run in zip(paths, runs, strict=True)
     ]
-    rows, content = _written(tool, place, records)
+    with _alone(Store(out).root / "results", say) if tool == "mlflow" else nullcontext():
+        rows, content = _written(tool, place, records)
     return Exported(tool, rows, _warnings(runs), content)
+
+
+def _alone(results: Path, say: Callable[[str], None]) -> AbstractContextManager[None]:
+    """Keep another export from making the same runs meanwhile; not in a folder to be read only."""
+    if not os.access(results, os.W_OK):
+        return nullcontext()
+    return locked(results / "locks" / "mlflow.lock", "export to MLflow", say=say)
 
 
 def _written(
@@ -90,13 +110,6 @@ def _written(
 
 def _row(one: Record, place: str | None, fresh: bool | None) -> dict[str, Any]:
     return {"run_id": one.run_id, "title": one.title, "place": place, "fresh": fresh}
-
-
-def _require_installed(tool: str) -> None:
-    from importlib.util import find_spec
-
-    if find_spec(tool) is None:
-        raise UserError(f"--to {tool} needs it: pip install 'robbench[{tool}]'")
 
 
 def _epochs(path: Location, info: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from robbench.analysis.plots.spectrum import COLUMNS, Measures, spectra
 from robbench.analysis.plots.training import trainings
 from robbench.core.errors import UserError, unknown
 from robbench.core.files import require_output
+from robbench.core.imports import require_extra
 from robbench.core.model_config import Trained, read_config
 from robbench.reports import texts
 from robbench.store.epochs import read_epochs
@@ -64,15 +65,10 @@ def plot(
     """
     if kind not in KINDS:
         raise unknown("figure", kind, KINDS)
-    try:
-        from robbench.reports.figures.plot import draw, require_figure
-        from robbench.reports.figures.style import COLUMN
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "matplotlib":
-            raise
-        raise UserError(
-            "robbench plot needs Matplotlib: install it with pip install 'robbench[figures]'"
-        ) from None
+    require_extra("matplotlib", "figures", "robbench plot needs Matplotlib")
+    from robbench.reports.figures.plot import draw, require_figure
+    from robbench.reports.figures.style import COLUMN
+
     width = COLUMN if width is None else width
     if not 1 <= width <= 40:
         raise UserError(f"a figure is 1 to 40 inches wide, not {width:g}")

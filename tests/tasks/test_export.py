@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -81,6 +83,41 @@ def test_what_is_no_tool(to, said, stored, tmp_path):
     stored("aaaa11111111")
     with pytest.raises(UserError, match=said):
         export([], to, tmp_path)
+
+
+def test_two_exports_at_once_make_a_run_once(stored, tmp_path, monkeypatch):
+    """The second waits, and says for whom; both looks would find nothing otherwise."""
+    client = pytest.importorskip("mlflow").MlflowClient
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    stored("aaaa11111111")
+    uri, said, search = (tmp_path / "mlruns").as_uri(), [], client.search_runs
+    client(uri).create_experiment("robbench")
+
+    def slowly(*args, **given):
+        found = search(*args, **given)
+        time.sleep(0.5)
+        return found
+
+    monkeypatch.setattr(client, "search_runs", slowly)
+    with ThreadPoolExecutor() as pool:
+        calls = [
+            pool.submit(export, [], f"mlflow:{uri}", tmp_path, say=said.append) for _ in range(2)
+        ]
+        rows = [row for call in calls for row in call.result().runs]
+    assert sorted(row["fresh"] for row in rows) == [False, True]
+    assert len({row["place"] for row in rows}) == 1
+    assert [text.partition(":")[0] for text in said] == ["export to MLflow"]
+
+
+def test_a_folder_to_be_read_only_is_exported_without_a_lock(stored, tmp_path, monkeypatch):
+    """Nothing is written there."""
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    stored("aaaa11111111")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    (row,) = export([], f"mlflow:{(tmp_path / 'mlruns').as_uri()}", tmp_path).runs
+    assert row["fresh"]
+    assert not (tmp_path / "results" / "locks").exists()
 
 
 @pytest.mark.parametrize("tool", ["mlflow", "tensorboard"])
