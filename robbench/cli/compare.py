@@ -123,6 +123,7 @@ def compare(
     from robbench.analysis.tolerances import parse_tolerances
     from robbench.reports import formats
     from robbench.reports.columns import parse_columns, select
+    from robbench.reports.corrupted import with_means
     from robbench.reports.sorting import sort_rows
 
     if as_json + as_csv + as_markdown + as_latex > 1:
@@ -143,6 +144,7 @@ def compare(
     names = parse_columns(columns, rows[0]) if columns is not None else None
     wide = None if pivot is None else pivoted(rows, pivot)
     values = select(rows, names) if wide is None else wide.flat()
+    corrupted = [] if wide or names else found.corrupted
     for note in found.notes:
         reporter.say(note)
     for row in rows:
@@ -151,7 +153,7 @@ def compare(
             f"{row['attack']}"
         )
     if parquet is not None:
-        formats.to_parquet(values, parquet)
+        formats.to_parquet(with_means(values, corrupted), parquet)
         reporter.say(f"{len(values)} rows written to {parquet}")
     with result_of_a_verdict() if limits else contextlib.nullcontext():
         if as_json:
@@ -159,9 +161,8 @@ def compare(
             more |= {"corruptions": found.corrupted} if found.corrupted else {}
             print(formats.to_json(values, **more), file=results())
         elif as_csv:
-            print_result(formats.to_csv(values), end="")
+            print_result(formats.to_csv(with_means(values, corrupted)), end="")
         elif as_markdown or as_latex:
-            corrupted = [] if wide or names else found.corrupted
             print_result(
                 document(as_latex, rows, names, wide, corrupted), end="" if as_latex else "\n"
             )
@@ -178,10 +179,7 @@ def document(
     wide: PivotOf | None,
     corrupted: Sequence[Row] = (),
 ) -> str:
-    """The table as Markdown or LaTeX.
-
-    corrupted: in Markdown these have tables of their own, in place of their runs.
-    """
+    """The table as Markdown or LaTeX; corrupted: these have their own, in place of their runs."""
     from robbench.reports.corrupted import (
         NOTE,
         by_corruption,
@@ -191,6 +189,7 @@ def document(
         without,
     )
     from robbench.reports.formats import markdown_table, to_markdown
+    from robbench.reports.latex.corrupted import corrupted_to_latex
     from robbench.reports.latex.table import pivot_to_latex, to_latex
     from robbench.reports.pivot import columns_of, notes_of
 
@@ -198,9 +197,10 @@ def document(
         if latex:
             return pivot_to_latex(wide)
         return markdown_table(wide.rows, columns_of(wide), notes_of(wide))
-    if latex:
-        return to_latex(rows, names)
     others = without(rows, corrupted)
+    if latex:
+        parts = [to_latex(others, names)] if others else []
+        return "\n".join([*parts, *([corrupted_to_latex(corrupted, rows)] if corrupted else [])])
     parts = [to_markdown(others, names)] if others else []
     for group in groups(corrupted):
         parts += [

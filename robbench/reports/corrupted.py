@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,11 @@ NOTE = (
     "images of CIFAR-10-C or ImageNet-C."
 )
 
+_OF_ALL = (
+    *("mean_accuracy", "mean_accuracy_low", "mean_accuracy_high"),
+    *("all_accuracy", "worst_accuracy", "worst_threat"),
+)
+
 
 def title(row: Row) -> str:
     """Of the table that a row is in."""
@@ -24,10 +30,10 @@ def title(row: Row) -> str:
 
 
 def _count(row: Row) -> str:
-    kinds, threats = len(row["corruptions"]), len(row["threats"])
-    if threats % kinds or kinds == 1:
-        return f"{threats} threat models of corruptions"
-    return f"{kinds} corruptions at {threats // kinds} severities each"
+    kinds = Counter(threat.partition("@")[0] for threat in row["threats"])
+    if len(kinds) == 1 or len(set(kinds.values())) > 1:
+        return f"{len(row['threats'])} threat models of corruptions"
+    return f"{len(kinds)} corruptions at {max(kinds.values())} severities each"
 
 
 def summary_columns(rows: Sequence[Row]) -> list[Column]:
@@ -70,6 +76,35 @@ def without(rows: Sequence[Row], found: Sequence[Row]) -> list[Row]:
     """The rows of `compare` whose runs are in none of those found."""
     inside = {run_id for row in found for run_id in row["run_ids"]}
     return [row for row in rows if row["run_id"] not in inside]
+
+
+def warnings(group: Sequence[Row], rows: Sequence[Row]) -> list[str]:
+    """What the runs of a table warn of, each once for a model; rows: of `compare`."""
+    of_run = {row["run_id"]: row for row in rows}
+    said = (
+        f"{row['model']}: {text}"
+        for row in group
+        for run_id in row["run_ids"]
+        for text in texts.warnings(of_run[run_id])
+    )
+    return [*dict.fromkeys(said)]
+
+
+def with_means(rows: Sequence[Row], found: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows of `compare` with the mean, worst and all of their model, for flat files.
+
+    None of runs that are in none of those found, which are of `under_corruptions`.
+    """
+    if not found:
+        return [dict(row) for row in rows]
+    of_run = {run_id: row for row in found for run_id in row["run_ids"]}
+    return [
+        {
+            **row,
+            **{f"corruptions_{name}": of_run.get(row["run_id"], {}).get(name) for name in _OF_ALL},
+        }
+        for row in rows
+    ]
 
 
 def _column(head: str, narrow: str, text: Callable[[Row], str], *, right: bool = True) -> Column:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from typing import Any
 
@@ -51,6 +53,8 @@ def test_a_row_has_mean_all_worst_and_the_difference_to_the_first():
     assert title(FIRST) == "digits test, 2 corruptions at 2 severities each, 50 samples"
     odd = row("ce", 0.7, threats=FIRST["threats"][:3])
     assert title(odd) == "digits test, 3 threat models of corruptions, 50 samples"
+    uneven = [f"corruption:{each}" for each in ("fog@1", "fog@2", "fog@3", "snow@1")]
+    assert "4 threat models of corruptions" in title(row("ce", 0.7, threats=uneven))
 
 
 def test_each_corruption_has_the_accuracy_of_each_model():
@@ -68,14 +72,19 @@ def test_tables_are_of_one_set_of_samples_and_leave_other_runs_to_others():
 
 
 def test_command_writes_both_tables(cli, tmp_path):
-    """On the screen, as Markdown and as JSON, beside what is under a ball; not with --columns."""
+    """In every form, beside what is under a ball; not with --columns."""
     base = "attack mlp:width=8,depth=1 --data digits --limit 20"
     threats = "--threat corruption:contrast@1,contrast@5 --threat linf:0"
     done = cli(f"{base} {threats} --out", tmp_path)
     assert "2 threat models of corruptions" in done.out
     assert done.out.count("digits test") == 2
-    shown, markdown = (cli(f"compare --out {tmp_path} {more}") for more in ("", "--markdown"))
-    for out in (shown.out, markdown.out):
+    forms = ("", "--markdown", "--latex")
+    shown, markdown, latex = (cli(f"compare --out {tmp_path} {more}") for more in forms)
+    for out in (
+        shown.out,
+        markdown.out,
+        latex.out.replace("\\ell_\\infty$, $\\varepsilon = ", "linf:"),
+    ):
         assert "worst" in out
         assert re.search(r"\bcontrast\b", out)
         assert "linf:0" in out
@@ -89,3 +98,7 @@ def test_command_writes_both_tables(cli, tmp_path):
     assert one["mean_accuracy"] == pytest.approx(sum(pair) / 2)
     assert one["worst_accuracy"] == min(pair)
     assert one["run_ids"] == [r["run_id"] for r in found["rows"] if r["attack"] == "none"]
+    flat = csv.DictReader(io.StringIO(cli(f"compare --out {tmp_path} --csv").out))
+    for line in flat:
+        said = line["corruptions_mean_accuracy"]
+        assert said == ("" if line["attack"] != "none" else repr(one["mean_accuracy"]))

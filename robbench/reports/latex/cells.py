@@ -28,7 +28,7 @@ _NORMS = {
     "l0": r"\ell_0",
     "l0px": r"\ell_0^{px}",
 }
-_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?( ± \d+(\.\d+)?)?")
 DAGGER = r"$^\dagger$"
 
 
@@ -78,12 +78,20 @@ def column_of(name: str, *, targeted: bool = False) -> LatexColumn:
         return replace(_COLUMNS[name], head=_TARGETED[name])
     if name in _COLUMNS:
         return _COLUMNS[name]
-    plain = columns.column(name)
-    return LatexColumn(tex(plain.head), lambda row: _value(plain.text(row)), text=not plain.right)
+    return plain(columns.column(name))
+
+
+def plain(column: columns.Column) -> LatexColumn:
+    """A column of other forms, with its own text."""
+    return LatexColumn(
+        tex(column.head), lambda row: _value(column.text(row)), text=not column.right
+    )
 
 
 def _value(text: str) -> str:
-    return f"${text}$" if _NUMBER.fullmatch(text) else "--" if text == texts.NOTHING else tex(text)
+    if _NUMBER.fullmatch(text):
+        return f"${text}$".replace("±", r"\pm")
+    return "--" if text == texts.NOTHING else tex(text)
 
 
 def _name(row: Row) -> str:

@@ -47,11 +47,11 @@ def to_latex(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
     parts: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
         part = parts.setdefault((row["data"], row["split"], row["threat"]), [])
-        part.append(_line([column.cell(row) for column in shown]))
+        part.append(line([column.cell(row) for column in shown]))
     where = " of its block" if len(parts) > 1 else ""
     caption = [f"Robustness {' '.join(_facts(rows, shared))}.", *_notes(rows, names, where)]
-    head = [_line([column.head for column in shown])]
-    return _table(caption, shown, head, list(parts.values()), _warnings(rows))
+    head = [line([column.head for column in shown])]
+    return booktabs(caption, shown, head, list(parts.values()), _warnings(rows))
 
 
 def pivot_to_latex(found: Pivot) -> str:
@@ -77,21 +77,23 @@ def pivot_to_latex(found: Pivot) -> str:
         *([] if "attack" in shared else [rf"Attacks: \texttt{{{tex(attacks)}}}."]),
         *_notes(cells, ("robust_accuracy",), " of its column"),
     ]
-    head = [_line(heads), " ".join(rules), _line([column.head for column in shown])]
-    body = [_line([column.cell(row) for column in shown]) for row in rows]
+    head = [line(heads), " ".join(rules), line([column.head for column in shown])]
+    body = [line([column.cell(row) for column in shown]) for row in rows]
     warnings = _warnings(cells)
     if found.left_out:
         warnings.append(f"left out, without a budget: {one_line(', '.join(found.left_out))}")
-    return _table(caption, shown, head, [body], warnings)
+    return booktabs(caption, shown, head, [body], warnings)
 
 
-def _table(
+def booktabs(
     caption: Sequence[str],
     shown: Sequence[LatexColumn],
     head: Sequence[str],
     groups: Sequence[Sequence[str]],
     warnings: Sequence[str],
+    label: str = "robustness",
 ) -> str:
+    """A `table` of lines in groups; caption: its sentences; warnings: for comments."""
     kinds = "".join("l" if column.text else "r" for column in shown)
     lines = [
         "% needs in the preamble:",
@@ -100,7 +102,7 @@ def _table(
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{' '.join(caption)}}}",
-        r"\label{tab:robustness}",
+        rf"\label{{tab:{label}}}",
         rf"\begin{{tabular}}{{{kinds}}}",
         r"\toprule",
         *head,
@@ -112,7 +114,8 @@ def _table(
     return "\n".join([*lines, ""])
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """A row of a table."""
     # What begins so would be an argument of the `\\` before it.
     first = f"{{}}{cells[0]}" if cells[0].startswith(("[", "*")) else cells[0]
     return " & ".join([first, *cells[1:]]) + r" \\"

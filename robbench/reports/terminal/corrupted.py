@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from robbench.reports import texts
 from robbench.reports.columns import Column, Row
-from robbench.reports.corrupted import NOTE, by_corruption, groups, summary_columns, title
+from robbench.reports.corrupted import NOTE, by_corruption, groups, summary_columns, title, warnings
 from robbench.reports.terminal.fitted import FittedTable, Head, cell
 
 
@@ -19,17 +18,10 @@ def corrupted_tables(found: Sequence[Row], rows: Sequence[Row]) -> RenderableTyp
     found: as of `under_corruptions`; rows: of `compare`, for what their runs warn of.
     """
     parts: list[RenderableType] = []
-    of_run = {row["run_id"]: row for row in rows}
     for group in groups(found):
         parts += [_table(title(group[0]), group, summary_columns(group), name=0), Text()]
         parts += [_table("", *by_corruption(group)), Text()]
-        said = dict.fromkeys(
-            f"{row['model']}: {text}"
-            for row in group
-            for run_id in row["run_ids"]
-            for text in texts.warnings(of_run[run_id])
-        )
-        parts += [Text(text, style="yellow") for text in said]
+        parts += [Text(text, style="yellow") for text in warnings(group, rows)]
     return Group(*parts, Text(NOTE, style="dim"))
 
 

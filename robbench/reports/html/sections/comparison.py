@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robbench.analysis.compare import WITHOUT_BUDGET, compare
+from robbench.analysis.corrupted import under_corruptions
 from robbench.analysis.seeds import over_training_seeds
 from robbench.analysis.series import model_names, name_of
 from robbench.core.limits import Limits
-from robbench.reports import audit, texts
+from robbench.reports import audit, corrupted, texts
+from robbench.reports.columns import Column
 from robbench.reports.footnotes import footnotes
 from robbench.reports.html.captions import CERTIFIED
 from robbench.reports.html.data import ReportData
@@ -51,6 +53,12 @@ def comparison(material: ReportData) -> Section:
         heads = [Head("median distance", "of the smallest perturbation found"), *_CLEAN]
         heads += [Head("clean margin", "median logit margin"), _COST]
         blocks.append(_table(without, heads, _endless_cells))
+    means = [] if material.over_seeds else under_corruptions(material.runs)
+    for group in corrupted.groups(means):
+        in_all = corrupted.summary_columns(group)
+        blocks.append(_plain_table(corrupted.title(group[0]), group, in_all))
+        each = corrupted.by_corruption(group)
+        blocks.append(_plain_table("By corruption", *each, folded=True))
     said = [(_title(row), text) for row in rows for text in texts.warnings(row)]
     if warnings := _gathered(said):
         blocks.append(Notes(warnings, warning=True))
@@ -69,6 +77,7 @@ def comparison(material: ReportData) -> Section:
     feet = [note.replace("* best", "Bold: best") for note in footnotes(rows)]
     proven = any(row["certified_accuracy"] is not None for row in rows)
     notes = [*_gathered(remarks), *feet, *([CERTIFIED] if proven else [])]
+    notes += [corrupted.NOTE] if means else []
     return Section("comparison", "Comparison", [*blocks, Notes(notes)])
 
 
@@ -112,6 +121,14 @@ def _table(rows: Sequence[Row], heads: Sequence[Head], cells: Any) -> Table:
         sortable=True,
         mark="comparison",
     )
+
+
+def _plain_table(
+    caption: str, rows: Sequence[Row], columns: Sequence[Column], *, folded: bool = False
+) -> Table:
+    heads = [Head(column.head, number=column.right) for column in columns]
+    cells = [[Cell(column.text(row)) for column in columns] for row in rows]
+    return Table(caption, heads, cells, folded=folded)
 
 
 def _group(row: Row, differ: Sequence[str]) -> str:

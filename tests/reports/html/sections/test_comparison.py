@@ -135,3 +135,27 @@ def test_certificates_are_a_column_and_a_sentence(add_run):
             cells = [row[heads.index("certified")].text for row in table.rows]
             assert cells == ["12.5%", "-"][: len(cells)]
             assert table.rows[0][heads.index("clean acc.")].key == runs[0].info["clean_accuracy"]
+
+
+def test_models_under_corruptions_have_the_mean_beside_their_runs(add_run):
+    """As compare has it, and each corruption folded; not over seeds."""
+    runs = [
+        add_run(
+            f"{severity}" * 12,
+            norm="corruption:fog",
+            eps=float(severity),
+            threat=f"corruption:fog@{severity}",
+            attack="none",
+            train_seed=0,
+            train_config=json.dumps({"loss": "ce", "seed": 0}),
+        )[1]
+        for severity in (1, 5)
+    ]
+    each, in_all, by_corruption = _tables(ReportData(runs))
+    assert len(each.rows) == 2
+    mean = 50 * sum(run.info["robust_accuracy"] for run in runs)
+    assert in_all.rows[0][2].text.startswith(f"{mean:.1f}%")
+    assert (by_corruption.folded, by_corruption.rows[0][0].text) == (True, "fog")
+    notes = comparison(ReportData(runs)).blocks[-1]
+    assert notes.lines[-1].startswith("mean: over all of them")
+    assert len(_tables(ReportData(runs, over_seeds=True))) == 1
