@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robbench.core.errors import unknown
-from robbench.core.rows import Rows, nowhere
+from robbench.core.rows import Rows, between
 from robbench.threat.problem import Problem
 
 Objective = Callable[[Tensor, Problem], Tensor]
@@ -87,9 +87,9 @@ def soft_margins(logits: Tensor, y: Tensor) -> Tensor:
 def centred(logits: Tensor) -> Tensor:
     """Logits [B,K] less the largest where sums would lose digits, else as they are."""
     top = logits.detach().amax(1, keepdim=True)
-    far = top.abs() > FAR
-    if nowhere(far):
+    if between(top, -FAR, FAR):
         return logits
+    far = top.abs() > FAR
     return logits - torch.where(far & torch.isfinite(top), top, 0.0)
 
 

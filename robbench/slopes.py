@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from robbench import objectives
+from robbench.core.rows import between
 from robbench.objectives import Objective, centred, guard, straight_from
 from robbench.threat.problem import Problem
 
@@ -31,9 +32,12 @@ def cross_entropy(logits: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
     others = z.scatter(1, label, -torch.inf)
     total = others.logsumexp(1, keepdim=True)
     gap, end = total - z.gather(1, label), straight_from(z.dtype)
-    grown = gap.clamp(max=end).exp()
-    value = torch.where(gap > end, gap, grown.log1p())
-    slope = torch.where(gap > end, 1.0, (grown + 1).reciprocal() * grown)
+    near = gap if between(gap, -torch.inf, end) else gap.clamp(max=end)
+    grown = near.exp()
+    value, slope = grown.log1p(), (grown + 1).reciprocal_().mul_(grown)
+    if near is not gap:
+        straight = gap > end
+        value, slope = torch.where(straight, gap, value), torch.where(straight, 1.0, slope)
     gradient = (others - total).exp_().mul_(slope).scatter_(1, label, -slope)
     if tempered is not logits and p.temperature is not None:
         gradient = gradient / p.temperature[:, None].to(gradient)

@@ -23,9 +23,7 @@ _GAMMA, _M1, _M2 = (
 
 def mix(z: Tensor) -> Tensor:
     """SplitMix64's step and finaliser on int64, element-wise."""
-    z = z + _GAMMA
-    z.bitwise_xor_(_shift(z, 30)).mul_(_M1)
-    z.bitwise_xor_(_shift(z, 27)).mul_(_M2)
+    z = _stirred(z + _GAMMA)
     return z.bitwise_xor_(_shift(z, 31))
 
 
@@ -43,8 +41,9 @@ def uniform(
 ) -> Tensor:
     """[B,*shape] uniform on [0, 1), 24 bits each."""
     position = mix(torch.arange(math.prod(shape), device=key.device))
-    bits = mix(fold(key, counter)[:, None] ^ position[None])
-    return (_shift(bits, 40).to(dtype or torch.float32) / (1 << 24)).reshape(len(key), *shape)
+    bits = _stirred((fold(key, counter)[:, None] ^ position).add_(_GAMMA))
+    numbers = _shift(bits, 40).to(dtype or torch.float32)
+    return numbers.mul_(2.0**-24).reshape(len(key), *shape)
 
 
 def normal(
@@ -100,6 +99,12 @@ class Block(Rows):
         if len(places) == 1:  # as long as all rows have begun together
             return block.values[:, places.pop()], block
         return block.values[torch.arange(len(t)), place], block
+
+
+def _stirred(z: Tensor) -> Tensor:
+    """SplitMix64's finaliser, in place, without its last step, which keeps the upper 31 bits."""
+    z.bitwise_xor_(_shift(z, 30)).mul_(_M1)
+    return z.bitwise_xor_(_shift(z, 27)).mul_(_M2)
 
 
 def _shift(z: Tensor, bits: int) -> Tensor:

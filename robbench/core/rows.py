@@ -45,6 +45,24 @@ def finite(values: Tensor) -> bool:
     return math.isfinite(sum(values.flatten().tolist()))  # also not where only the sum is not
 
 
+def finite_sum(values: Tensor) -> bool:
+    """Whether the sum of values is, so that all of them are; asked as `nowhere` asks."""
+    return values.is_cpu and math.isfinite(values.sum().item())
+
+
+def between(values: Tensor, low: float, high: float) -> bool:
+    """Whether all values are in [low, high], where asking costs next to nothing, as for `nowhere`.
+
+    NaN may go unnoticed, but hides no other value.
+    """
+    if not values.is_cpu or not values.numel():
+        return False
+    if values.numel() > _FEW:
+        return not ((values < low) | (values > high)).any()
+    listed = values.flatten().tolist()
+    return bool(min(listed) >= low and max(listed) <= high)
+
+
 def pick(mask: Tensor, a: Tensor | float, b: Tensor | float) -> Tensor:
     """Row-wise choice: where mask [B], `a`, else `b`; each is [B,*], [B] or a number.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from robbench.attacks.base import Answer, AnyRowAttack, Oracle, state_of
-from robbench.core.rows import finite
+from robbench.core.rows import finite_sum
 from robbench.core.tiles import Model, Tiles
 from robbench.engine.oracle import ModelOracle, slopes
 from robbench.objectives import Objective, RowObjective, answered
@@ -55,12 +55,12 @@ class _Standing(ModelOracle):
         self, x: Tensor, logits: Tensor, wrong: Tensor, grad: Tensor, moves: Tensor, k: int
     ) -> tuple[Tensor, Tensor]:
         grad = self.p.movable(grad)
-        if not finite(grad.sum()):  # also not where only the sum is not
+        if not finite_sum(grad):
             grad = torch.nan_to_num(grad, 0.0, 0.0, 0.0)
         return grad, self._hits(x, logits, wrong)
 
     def _hits(self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor | None = None) -> Tensor:
-        hit = wrong if finite(logits.sum()) else wrong & answered(logits)
+        hit = wrong if finite_sum(logits) else wrong & answered(logits)
         self.standing = self.standing > hit  # and not hit
         return hit
 

@@ -38,10 +38,12 @@ class Norm(ABC):
     def project(self, d: Tensor, eps: Tensor) -> Tensor:
         """The nearest point (Euclidean) of size at most eps; a tensor of its own, or d itself."""
 
-    def project_boxed(self, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
+    def project_boxed(
+        self, x: Tensor, x0: Tensor, eps: Tensor, *, overwrite: bool = False
+    ) -> Tensor:
         """A point of box and ball around x0, near x: onto the ball, then into the box.
 
-        A new tensor.
+        A new tensor, or with `overwrite` perhaps x.
         """
         return self.project(x - x0, eps).add_(x0).clamp_(*BOX)
 

@@ -30,12 +30,14 @@ class Linf(Norm):
     def project(self, d: Tensor, eps: Tensor) -> Tensor:
         return _clipped(d, eps)
 
-    def project_boxed(self, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
-        d = x - x0
+    def project_boxed(
+        self, x: Tensor, x0: Tensor, eps: Tensor, *, overwrite: bool = False
+    ) -> Tensor:
+        d = torch.sub(x, x0, out=x if overwrite else None)
         return _clipped(d, eps, out=d).add_(x0).clamp_(*BOX)
 
     def uniform(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        return 2 * keyed.uniform(key, shape, dtype=dtype) - 1
+        return keyed.uniform(key, shape, dtype=dtype).mul_(2).sub_(1)
 
     def on_sphere(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
         cube = self.uniform(key, shape, dtype)

@@ -7,7 +7,7 @@ from typing import overload
 import torch
 from torch import Tensor
 
-from robbench.core.rows import Rows, lift, nowhere, pick
+from robbench.core.rows import Rows, finite, lift, nowhere, pick
 from robbench.threat.norms import BOX as BOX
 from robbench.threat.norms import Norm
 
@@ -108,9 +108,13 @@ class Ball:
     def __init__(self, p: Problem) -> None:
         self.p = p
 
-    def project(self, x: Tensor) -> Tensor:
-        """Into ball and box: in l1, l0 and l0px to the nearest point, else the ball first."""
-        return self.p.norm.project_boxed(self.p.held(x), self.p.x0, self.p.eps)
+    def project(self, x: Tensor, *, overwrite: bool = False) -> Tensor:
+        """Into ball and box: in l1, l0 and l0px to the nearest point, else the ball first.
+
+        With `overwrite` the result may be x itself, moved.
+        """
+        p = self.p
+        return p.norm.project_boxed(p.held(x), p.x0, p.eps, overwrite=overwrite)
 
     def into_box(self, x: Tensor) -> Tensor:
         """Clip to [0,1]."""
@@ -131,7 +135,7 @@ class Ball:
                 / lift(norm.dual(g), x).clamp(min=torch.finfo(x.dtype).tiny)
                 * torch.minimum(room, length)
             )
-        return self.project(norm.steepest(g).mul_(length).add_(x))
+        return self.project(norm.steepest(g).mul_(length).add_(x), overwrite=True)
 
     def uniform(self) -> Tensor:
         """A uniform random point of the ball, clipped to the box; a function of each row's key."""
@@ -142,13 +146,13 @@ class Ball:
         return self._scaled(self.p.norm.on_sphere(self.p.key, self.p.x0.shape[1:], self.p.x0.dtype))
 
     def _scaled(self, d: Tensor) -> Tensor:
+        """A point at d, which it overwrites, times the budget."""
         if self.p.free is not None:
             d = self._spread(d)
-        # Without a budget: the ball that holds every point of the box.
-        whole = self.p.norm.size(torch.ones_like(d))
-        return self.project(
-            self.p.x0 + lift(pick(torch.isinf(self.p.eps), whole, self.p.eps), d) * d
-        )
+        eps = self.p.eps
+        if not finite(eps):  # without a budget: the ball that holds every point of the box
+            eps = pick(torch.isinf(eps), self.p.norm.size(torch.ones_like(d)), eps)
+        return self.project(d.mul_(lift(eps, d)).add_(self.p.x0), overwrite=True)
 
     def _spread(self, d: Tensor) -> Tensor:
         """A d of the unit ball without its fixed entries, in l2 and l1 as long as before."""

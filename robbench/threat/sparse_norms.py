@@ -35,7 +35,9 @@ class L1(_Sparse):
     def project(self, d: Tensor, eps: Tensor) -> Tensor:
         return pick(self._fits(d, eps), d, self._shrink(d, torch.full_like(d, torch.inf), eps))
 
-    def project_boxed(self, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
+    def project_boxed(
+        self, x: Tensor, x0: Tensor, eps: Tensor, *, overwrite: bool = False
+    ) -> Tensor:
         """The nearest point of box and ball: Croce and Hein 2021, arXiv:2103.01208, section 2.
 
         To clip a point of the ball to the box would leave part of the budget unused.
@@ -105,7 +107,9 @@ class L0(_Sparse):
         # Scaled: squares of small entries would underflow.
         return self._keep(d, (d / lift(largest, d)).square(), eps)
 
-    def project_boxed(self, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
+    def project_boxed(
+        self, x: Tensor, x0: Tensor, eps: Tensor, *, overwrite: bool = False
+    ) -> Tensor:
         """The nearest point of box and ball: moves what gains most."""
         d, boxed = x - x0, x.clamp(*BOX) - x0
         # The gain is d^2 - (d - boxed)^2.

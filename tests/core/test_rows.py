@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robbench.core.rows import Rows, finite, lift, made_where, nowhere, pick
+from robbench.core.rows import Rows, between, finite, finite_sum, lift, made_where, nowhere, pick
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -305,3 +305,29 @@ def test_one_value_that_is_no_finite_number_is_seen(n: int) -> None:
             other[place] = odd
             assert not finite(other)
             assert not finite(torch.cat([other, -other]))
+
+
+@pytest.mark.parametrize("n", [1, 7, 300])
+@pytest.mark.parametrize("odd", [torch.nan, torch.inf, -torch.inf])
+def test_a_sum_of_values_that_are_not_all_finite_is_not(n: int, odd: float) -> None:
+    values = torch.linspace(-1, 1, n)
+    assert finite_sum(values)
+    values[n // 2] = odd
+    assert not finite_sum(values)
+    assert not finite_sum(values.to("meta"))
+
+
+@pytest.mark.parametrize("n", [1, 3, 300])
+def test_one_value_outside_of_an_interval_is_seen(n: int) -> None:
+    """Its ends are inside; next to a NaN, before it or after it, as well as alone."""
+    values = torch.linspace(-2, 2, n)
+    assert between(values, -2, 2)
+    assert not between(values.to("meta"), -2, 2)
+    for place in (0, -1):
+        for outside in (2.5, -2.5, torch.inf, -torch.inf):
+            other = values.clone()
+            other[place] = outside
+            assert not between(other, -2, 2)
+            nan = torch.tensor([torch.nan])
+            assert not between(torch.cat([nan, other]), -2, 2)
+            assert not between(torch.cat([other, nan]), -2, 2)

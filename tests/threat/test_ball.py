@@ -291,3 +291,16 @@ def test_fits_has_one_tolerance() -> None:
     )
     assert fits.tolist() == [True, True, False, False, False, False, True]
     assert size[0].item() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("name", sorted(NORMS))
+def test_points_are_overwritten_only_where_they_may_be(name: str) -> None:
+    """Either way they are projected to the same points; a step leaves what it is given alone."""
+    generator = torch.Generator().manual_seed(0)
+    x0, x, g = torch.rand(3, 6, 2, 4, 4, generator=generator).unbind(0)
+    p, before = _problem(name, x0, torch.full((6,), 0.3)), (x0.clone(), x.clone(), g.clone())
+    projected = p.ball.project(x)
+    p.ball.ascend(x, g, p.eps)
+    assert all(torch.equal(a, b) for a, b in zip((x0, x, g), before, strict=True))
+    assert torch.equal(p.ball.project(x, overwrite=True), projected)
+    assert torch.equal(x0, before[0])
