@@ -88,9 +88,7 @@ Data = Annotated[
         "(robbench explain data; default: what the model was trained on).",
     ),
 ]
-Split = Annotated[
-    str | None, option("--split", panel=WHAT, help="test, train, validation, ... (default: test).")
-]
+Split = Annotated[str | None, o.split(WHAT)]
 Precision = Annotated[
     str | None,
     option(

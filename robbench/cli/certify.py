@@ -43,9 +43,7 @@ Data = Annotated[
         help="Data set (default: what the model was trained on).",
     ),
 ]
-Split = Annotated[
-    str | None, option("--split", panel=WHAT, help="test, train, validation, ... (default: test).")
-]
+Split = Annotated[str | None, o.split(WHAT)]
 
 
 @reported

@@ -28,9 +28,7 @@ Data = Annotated[
         help="Data set (default: what the model was trained on; without data, no accuracy).",
     ),
 ]
-Split = Annotated[
-    str | None, option("--split", panel=WHAT, help="test, train, validation, ... (default: test).")
-]
+Split = Annotated[str | None, o.split(WHAT)]
 Shape = Annotated[
     str | None,
     option(

@@ -34,6 +34,11 @@ def moved_model(panel: str) -> Any:
     )
 
 
+def split(panel: str) -> Any:
+    """`--split`, of commands that evaluate a model."""
+    return option("--split", panel=panel, help="test, train, validation, ... (default: test).")
+
+
 def how_many(flag: str, given: str | None, otherwise: int | None) -> int | None:
     """A number of runs, None for all. Raises UserError for what is no such number."""
     if given is None or given == "all":
@@ -53,18 +58,6 @@ Out = Annotated[
         metavar="PATH",
         parser=output,
         help="Output folder, or an address such as s3://bucket/runs.",
-    ),
-]
-# Where -o is the file that is written.
-OutOfRuns = Annotated[
-    Path,
-    option(
-        "--out",
-        panel=PLACE,
-        envvar="ROBBENCH_OUT",
-        metavar="PATH",
-        parser=output,
-        help="Output folder of the runs, or an address such as s3://bucket/runs.",
     ),
 ]
 DataDir = Annotated[
@@ -201,3 +194,12 @@ Quiet = Annotated[bool, option("-q", "--quiet", panel=SHOW, help="No progress, n
 Verbose = Annotated[bool, option("-v", "--verbose", panel=SHOW, help="More messages.")]
 Title = Annotated[str, option("--title", panel=SHOW, help="Title of the page.")]
 Open = Annotated[bool, option("--open", panel=SHOW, help="Show the page in a browser.")]
+Html = Annotated[
+    Path,
+    option(
+        "--html",
+        panel=PLACE,
+        metavar="FILE",
+        help="Where the page goes; an older one is replaced.",
+    ),
+]
