@@ -32,7 +32,7 @@ Format = Annotated[
 ]
 File = Annotated[
     Path | None,
-    option("--file", panel=WHAT, metavar="FILE", help="Write to this file, not to stdout."),
+    option("-o", "--file", panel=WHAT, metavar="FILE", help="Write to this file, not to stdout."),
 ]
 Into = Annotated[
     Path | None,
@@ -54,7 +54,7 @@ def card(
     into: Into = None,
     where: o.Where = None,
     model: Model = None,
-    out: o.Out = Path("runs"),
+    out: o.OutOfRuns = Path("runs"),
     data_dir: o.DataDir = None,
     download: o.Download = False,
     trust_code: o.TrustCode = False,
@@ -64,7 +64,7 @@ def card(
 ) -> None:
     """Publish a model's robustness: a model card, a statement to sign, a bill of materials.
 
-    Example: robbench card at --format in-toto --file at.intoto.json
+    Example: robbench card at --format in-toto -o at.intoto.json
     """
     from robbench.reports.texts import plural
     from robbench.tasks.card import card as run

@@ -60,6 +60,18 @@ Out = Annotated[
         help="Output folder, or an address such as s3://bucket/runs.",
     ),
 ]
+# Where -o is the file that is written.
+OutOfRuns = Annotated[
+    Path,
+    option(
+        "--out",
+        panel=PLACE,
+        envvar="ROBBENCH_OUT",
+        metavar="PATH",
+        parser=output,
+        help="Output folder of the runs, or an address such as s3://bucket/runs.",
+    ),
+]
 DataDir = Annotated[
     Path | None,
     option("--data-dir", panel=PLACE, envvar="ROBBENCH_DATA_DIR", help="Folder of the data sets."),
@@ -194,12 +206,3 @@ Quiet = Annotated[bool, option("-q", "--quiet", panel=SHOW, help="No progress, n
 Verbose = Annotated[bool, option("-v", "--verbose", panel=SHOW, help="More messages.")]
 Title = Annotated[str, option("--title", panel=SHOW, help="Title of the page.")]
 Open = Annotated[bool, option("--open", panel=SHOW, help="Show the page in a browser.")]
-Html = Annotated[
-    Path,
-    option(
-        "--html",
-        panel=PLACE,
-        metavar="FILE",
-        help="Where the page goes; an older one is replaced.",
-    ),
-]

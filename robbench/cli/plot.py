@@ -24,6 +24,7 @@ Kind = Annotated[
 FigureFile = Annotated[
     Path | None,
     option(
+        "-o",
         "--figure",
         panel=o.PLACE,
         metavar="FILE",
@@ -57,14 +58,14 @@ def plot(
     where: o.Where = None,
     over_seeds: OverSeeds = False,
     width: Width = None,
-    out: o.Out = Path("runs"),
+    out: o.OutOfRuns = Path("runs"),
     as_json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
     """Draw a figure for a paper: one column wide, fonts embedded, readable in grey, reproducible.
 
-    Example: robbench plot curves ce at --figure curves.pdf --csv curves.csv
+    Example: robbench plot curves ce at -o curves.pdf --csv curves.csv
     """
     from robbench.tasks.plot import plot as draw
 

@@ -21,6 +21,15 @@ Runs = Annotated[
         help="Model names, run ids or Parquet paths; nothing means all of the store.",
     ),
 ]
+Html = Annotated[
+    Path,
+    option(
+        "--html",
+        panel=o.PLACE,
+        metavar="FILE",
+        help="Where the page goes; an older one is replaced.",
+    ),
+]
 OverSeeds = Annotated[
     bool,
     option(
@@ -42,7 +51,7 @@ Cdn = Annotated[
 @reported
 def report(
     runs: Runs = None,
-    html: o.Html = Path("report.html"),
+    html: Html = Path("report.html"),
     where: o.Where = None,
     title: o.Title = "Robustness report",
     over_seeds: OverSeeds = False,

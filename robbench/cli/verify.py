@@ -43,7 +43,7 @@ Runs = Annotated[
     ),
 ]
 File = Annotated[
-    Path, option("--file", panel=PACK, metavar="FILE", help="The bundle, such as at.zip.")
+    Path, option("-o", "--file", panel=PACK, metavar="FILE", help="The bundle, such as at.zip.")
 ]
 NoModel = Annotated[
     bool, option("--no-model", panel=PACK, help="Pack only the hash of the model, no weights.")
@@ -103,7 +103,7 @@ def bundle(
     bundle_file: File,
     no_model: NoModel = False,
     model: PackedModel = None,
-    out: o.Out = Path("runs"),
+    out: o.OutOfRuns = Path("runs"),
     device: o.Device = "auto",
     data_dir: o.DataDir = None,
     download: o.Download = False,
@@ -114,7 +114,7 @@ def bundle(
 ) -> None:
     """Pack runs, their points and models into one file that others can verify.
 
-    Example: robbench bundle at --file at.zip
+    Example: robbench bundle at -o at.zip
     """
     from robbench.tasks.bundle import bundle as run
 

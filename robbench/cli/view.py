@@ -11,6 +11,16 @@ from robbench.cli.report import show_page
 from robbench.cli.reporter import Reporter, print_json, print_result, reported
 
 WHAT = "What to show"
+Html = Annotated[
+    Path,
+    option(
+        "-o",
+        "--html",
+        panel=o.PLACE,
+        metavar="FILE",
+        help="Where the page goes; an older one is replaced.",
+    ),
+]
 Limit = Annotated[
     int | None,
     option(
@@ -35,14 +45,14 @@ Trace = Annotated[
 @reported
 def view(
     runs: o.Runs = None,
-    html: o.Html = Path("view.html"),
+    html: Html = Path("view.html"),
     where: o.Where = None,
     limit: Limit = None,
     trace: Trace = 0,
     seed: o.Seed = None,
     title: o.Title = "Samples",
     open_: o.Open = False,
-    out: o.Out = Path("runs"),
+    out: o.OutOfRuns = Path("runs"),
     device: o.Device = "auto",
     data_dir: o.DataDir = None,
     download: o.Download = False,

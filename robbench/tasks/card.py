@@ -85,9 +85,7 @@ def card(
         raise UserError("give --into or --file, not both: one call writes one file")
     require_output(*[path for path in (file, into) if path is not None])
     if into is not None and into.exists() and not os.access(into, os.W_OK):
-        raise UserError(
-            f"cannot write {into}: Permission denied; change its mode, or use --file FILE"
-        )
+        raise UserError(f"cannot write {into}: Permission denied; change its mode, or use -o FILE")
     store = Store(out)
     paths = choose(store, names, where)
     if model is not None:

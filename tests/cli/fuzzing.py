@@ -294,7 +294,7 @@ READERS = [
     "measure {R}", "attack ce --replay {R} --dry-run --limit 9", "attack ce --dry-run --limit 9",
     "compare ce at --csv", "compare --over-seeds --json",
     "compare --columns model,flags --sort robust_accuracy", "compare --markdown",
-    "compare --latex", "plot curves --figure f.svg", "plot training --figure f.svg",
+    "compare --latex", "plot curves -o f.svg", "plot training -o f.svg",
     "attack ce@last --dry-run --limit 9", "check ce --threat linf:0.1 --limit 9",
     "history ce", "history ce --json --last all",
     "train --name ce --dry-run --epochs 2", "export --to bencher", "query SELECT*FROM(runs)",

@@ -13,7 +13,7 @@ def test_the_document_is_the_result(attacked, cli, tmp_path):
     assert (done.code, done.err) == (0, "")
     assert done.json["_type"] == "https://in-toto.io/Statement/v1"
     path = tmp_path / "new" / "at.json"
-    told = cli("card at --format in-toto --out", attacked, "--file", path)
+    told = cli("card at --format in-toto --out", attacked, "-o", path)
     assert json.loads(path.read_text()) == done.json
     digest = done.json["subject"][0]["digest"]["sha256"]
     assert told.out == f"{path}: in-toto about model.safetensors, SHA-256 {digest}, 1 run\n"
@@ -38,12 +38,12 @@ def test_json_has_text_and_weights(attacked, cli):
         ("at --format yaml", "unknown format"),
         ("at ce", "runs of 2 models"),
         ("at --where threat=linf:9", "no run has threat=linf:9"),
-        ("at --into README.md --file x.md", "not both"),
+        ("at --into README.md -o x.md", "not both"),
         ("at --into README.md --format in-toto", "write in-toto by --file"),
         ("at --into broken.md", "cannot be merged"),
         ("at --into folder", "it is a folder"),
-        ("at --file folder", "it is a folder"),
-        ("at --file README.md/x", "is not a folder"),
+        ("at -o folder", "it is a folder"),
+        ("at -o README.md/x", "is not a folder"),
         ("at --model nowhere", "no folder of a model"),
         ("at --into binary.md", "no UTF-8 text"),
         ("", "Missing argument"),

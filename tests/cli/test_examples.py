@@ -27,7 +27,7 @@ CHEAP = {
 FIRST = {
     "verify": (
         "attack at --attack fgsm --threat linf:0.15 --limit 20 --store-points",
-        "bundle at@latest --file at.zip",
+        "bundle at@latest -o at.zip",
     )
 }
 """What makes the files that an example takes."""

@@ -255,7 +255,7 @@ PLAIN = [
     "gate --candidate ce --out {S}",
     "explain trades",
     "report --html page.html --out {S}",
-    "view --html page.html --out {S}",
+    "view -o page.html --out {S}",
     "runs",
 ]
 DOCUMENTS = [

@@ -15,13 +15,13 @@ def test_the_command_says_where_and_what(cli, stored, tmp_path):
     assert done.out.startswith("curves.pdf: Robust accuracy against the linf budget on ")
     assert "2 rows written to c.csv" in done.err
     assert (tmp_path / "curves.pdf").read_bytes().startswith(b"%PDF")
-    assert cli("plot curves ce -q --figure x.png --out", tmp_path, cwd=tmp_path).err == ""
+    assert cli("plot curves ce -q -o x.png --out", tmp_path, cwd=tmp_path).err == ""
 
 
 def test_json_has_the_numbers(cli, stored, tmp_path):
     """The rows of the CSV and of the Python API."""
     stored("aaaa11111111")
-    done = cli("plot margins --figure m.svg --csv m.csv --json --out", tmp_path, cwd=tmp_path)
+    done = cli("plot margins -o m.svg --csv m.csv --json --out", tmp_path, cwd=tmp_path)
     rows = list(csv.DictReader((tmp_path / "m.csv").read_text().splitlines()))
     assert done.json["schema"] == "robbench.plot/1"
     assert [float(row["margin"]) for row in rows] == [row["margin"] for row in done.json["rows"]]
@@ -37,7 +37,7 @@ def test_what_is_wrong_is_one_line(cli, stored, tmp_path):
     for words, said in (
         ("plot curves", "one figure has one norm"),
         ("plot spectrum", "run robbench measure aaaa11111111 bbbb11111111 --out"),
-        ("plot curves --figure runs", "is no name of a figure"),
+        ("plot curves -o runs", "is no name of a figure"),
         ("plot", "Missing argument 'KIND'"),
     ):
         done = cli(words, "--out", tmp_path, cwd=tmp_path)
@@ -73,7 +73,7 @@ large = {"torch", "pandas", "scipy", "sklearn", "matplotlib.pyplot"}
 print("heavy", sorted(large & {*sys.modules}))
 sys.exit(code)
 """
-    words = ("plot", "curves", "--figure", tmp_path / "c.svg", "--out", tmp_path)
+    words = ("plot", "curves", "-o", tmp_path / "c.svg", "--out", tmp_path)
     done = spawn(*words, code=code)
     assert done.code == 0, done.err
     assert done.out.splitlines()[-1] == "heavy []"
@@ -82,7 +82,7 @@ sys.exit(code)
 def test_one_file_is_not_both(cli, stored, tmp_path):
     """The numbers would replace the figure."""
     stored("aaaa11111111")
-    done = cli("plot curves --figure a.pdf --csv x/../a.pdf --out", tmp_path, cwd=tmp_path)
+    done = cli("plot curves -o a.pdf --csv x/../a.pdf --out", tmp_path, cwd=tmp_path)
     assert (done.code, done.err) == (
         2,
         "error: a.pdf cannot hold two results: name two files\n",
@@ -93,7 +93,7 @@ def test_one_file_is_not_both(cli, stored, tmp_path):
 def test_the_cost_of_a_curve_warns(cli, stored, tmp_path):
     """Beside what speaks against the run itself."""
     stored("aaaa11111111", config='{"threat": ["linf:0.05,0.15"]}')
-    done = cli("plot cost --figure cost.png --json --out", tmp_path, cwd=tmp_path)
+    done = cli("plot cost -o cost.png --json --out", tmp_path, cwd=tmp_path)
     assert done.code == 0, done.err
     (text,) = done.json["warnings"]
     assert "smaller budgets of its run (0.05)" in text

@@ -17,7 +17,7 @@ def out(store, cli):
 
 def test_a_run_is_packed_and_verified(out, cli, tmp_path):
     """One line says where and the SHA-256; the table is the result, alone on stdout."""
-    done = cli("bundle at --file", tmp_path / "at.zip", "--out", out)
+    done = cli("bundle at -o", tmp_path / "at.zip", "--out", out)
     assert (done.code, done.out.count("\n")) == (0, 1), done.err
     assert done.out.startswith(f"{tmp_path / 'at.zip'}: 6 files, SHA-256 ")
     assert "to verify it takes data digits" in done.err
@@ -27,14 +27,14 @@ def test_a_run_is_packed_and_verified(out, cli, tmp_path):
     assert told in "".join(done.out.split())
     assert "<= " in done.out
     assert done.out.splitlines()[-1].endswith(" confirmed")
-    done = cli("bundle at --json --file", tmp_path / "2.zip", "--quiet", "--out", out)
+    done = cli("bundle at --json -o", tmp_path / "2.zip", "--quiet", "--out", out)
     assert (done.json["schema"], done.json["sha256"], done.err) == ("robbench.bundle/1", told, "")
 
 
 def test_a_flipped_byte_ends_with_1_and_its_place(out, cli, tmp_path):
     """On another checkout, which has the data only."""
     path = tmp_path / "at.zip"
-    assert cli("bundle at --file", path, "--out", out).code == 0
+    assert cli("bundle at -o", path, "--out", out).code == 0
     content = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
         (name,) = (name for name in archive.namelist() if "points" in name)
@@ -66,7 +66,7 @@ def test_without_evidence_the_command_ends_with_4(store, cli):
         (["verify", "nowhere.zip"], "does not exist"),
         (["verify", "nowhere"], "no results"),
         (["verify"], "Missing argument"),
-        (["bundle", "nowhere", "--file", "b.zip"], "no results"),
+        (["bundle", "nowhere", "-o", "b.zip"], "no results"),
         (["bundle", "at"], "Missing option"),
     ],
     ids=" ".join,

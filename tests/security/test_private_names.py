@@ -153,7 +153,7 @@ def test_the_data_of_a_page(cli, hostile, attacked, row_of, rewrite, tmp_path):
     assert done.code == 0, done.err
     assert not (folder / "ran").exists()
     assert "names private code, hostile:Data" in (tmp_path / "r.html").read_text()
-    done = cli("view --out S --html", tmp_path / "v.html", cwd=folder)
+    done = cli("view --out S -o", tmp_path / "v.html", cwd=folder)
     assert done.code == 0, done.err
     assert not (folder / "ran").exists()
     assert "names private code, hostile:Data" in (tmp_path / "v.html").read_text()

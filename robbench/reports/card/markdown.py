@@ -141,7 +141,7 @@ def _how(subject: Subject) -> list[str]:
         *(f"- Data: {markdown(each)}" for each in data),
         *(f"- Made with {markdown(each)}" for each in versions),
         f"- To check these numbers: {_code('robbench verify FILE.zip')}, of the bundle that "
-        f"{_code('robbench bundle ' + ' '.join(runs) + ' --file FILE.zip')} wrote",
+        f"{_code('robbench bundle ' + ' '.join(runs) + ' -o FILE.zip')} wrote",
     ]
 
 

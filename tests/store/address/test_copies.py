@@ -118,7 +118,7 @@ REST = (
     "measure at --force",
     "report at --html R.html",
     "attack at -a pgd:steps=3 --replay at --limit 40",
-    "plot margins --figure F.svg at",
+    "plot margins -o F.svg at",
 )
 
 

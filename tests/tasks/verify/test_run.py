@@ -219,7 +219,7 @@ def test_nothing_of_a_bundle_is_executed(cli, private, how, tmp_path):
     assert cli(f"attack hostile:make {words}", tmp_path / "S", cwd=here).code == 0
     sys.modules.pop("hostile")
     (here / "ran").unlink()
-    done = cli("bundle hostile:make --file b.zip --out", tmp_path / "S", cwd=here)
+    done = cli("bundle hostile:make -o b.zip --out", tmp_path / "S", cwd=here)
     assert done.code == 0, done.err
     done = cli("verify b.zip", cwd=here)
     assert (done.code, (here / "ran").exists()) == (4, False)
