@@ -70,6 +70,25 @@ def test_one_command_asks_for_clean_inputs_once(
     assert together[run_id] == rows
 
 
+def test_a_model_that_draws_is_asked_for_clean_inputs_in_each_run(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its draws, and so its verdicts, would depend on the runs before."""
+    (tmp_path / "noisy_model_here.py").write_text(
+        "import torch\n"
+        "class Noisy(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return x.flatten(1)[:, :10] + torch.rand(len(x), 10)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    words = "attack noisy_model_here:Noisy --data digits --limit 24"
+    assert cli(f"{words} --threat corruption:fog@1-2 --out", tmp_path / "both").code == 0
+    assert cli(f"{words} --threat corruption:fog@2 --out", tmp_path / "alone").code == 0
+    together = _table(tmp_path / "both", "samples")
+    ((run_id, rows),) = _table(tmp_path / "alone", "samples").items()
+    assert together[run_id] == rows
+
+
 def test_samples_are_the_same_in_any_part_order_and_limit(cli: Cli, tmp_path: Path) -> None:
     """Two shards, and a limit that takes the first samples alone."""
     threat = "--threat corruption:gaussian_noise@5"
