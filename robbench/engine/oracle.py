@@ -91,7 +91,11 @@ class ModelOracle(Oracle):
         return logits, self._hits(x, logits, wrong)
 
     def margins(self, x: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
-        hit, margin = self._see(x, *self._all_values(x))
+        if self.draws > 1:
+            hit, margin = self._see(x, *self._all_values(x))
+        else:  # one answer: its margin says whether it is a success
+            (logits,) = self._ask(len(x), None, lambda rows, _: (self._logits(x[rows]),))
+            hit, margin = self._see(x, logits)
         return margin, hit
 
     def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
@@ -132,9 +136,12 @@ class ModelOracle(Oracle):
 
     def _values(self, x: Tensor, aim: Tensor) -> tuple[Tensor, Tensor]:
         """Mean logits of the draws, and whether most of them are successes."""
-        with torch.no_grad():
-            drawn = [self.model(x) for _ in range(self.draws)]
+        drawn = [self._logits(x) for _ in range(self.draws)]
         return _mean(drawn), self._most_succeed(drawn, aim)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.model(x)
 
     def _gradients(self, x: Tensor, aim: Tensor, ask: Ask) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Mean logits, success, values and gradients of what is asked."""
@@ -154,6 +161,12 @@ class ModelOracle(Oracle):
     def _most_succeed(self, drawn: Sequence[Tensor], aim: Tensor) -> Tensor:
         votes = [succeeds(logits.argmax(1), aim, self.p.targeted) for logits in drawn]
         return votes[0] if len(votes) == 1 else 2 * torch.stack(votes).sum(0) > len(votes)
+
+    def _reached(self, logits: Tensor, margin: Tensor) -> Tensor:
+        """Success [B] of logits with these margins left, whose signs say it but where they tie."""
+        if finite(margin) and 0.0 not in margin.tolist():
+            return margin < 0
+        return self._most_succeed([logits], self.p.aim)
 
     # -- all rows
 
@@ -231,12 +244,17 @@ class ModelOracle(Oracle):
         return self._see(x, logits, wrong, bad)[0]
 
     def _see(
-        self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor | None = None
+        self, x: Tensor, logits: Tensor, wrong: Tensor | None = None, bad: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Book what was asked: hits [B], and the margins left [B]. `bad` [B]: no gradient came."""
+        """Book what was asked: hits [B], and the margins left [B].
+
+        `wrong` [B]: successes, by default those of the logits. `bad` [B]: no gradient came.
+        """
         p, book = self.p, self.book
-        hit, may, odd = wrong, self.active, bad
         margin = margins_left(logits, p.aim, p.targeted)
+        if wrong is None:
+            wrong = self._reached(logits, margin)
+        hit, may, odd = wrong, self.active, bad
         if not finite(margin):  # else every logit is an answer
             known = answered(logits)
             hit, may = wrong & known, self.active & known  # a NaN is no proof of a mistake
@@ -252,7 +270,24 @@ class ModelOracle(Oracle):
     def _keep(self, x: Tensor, margin: Tensor, hit: Tensor, may: Tensor) -> None:
         """Book the points of the rows `may` that are inside the budget and worse than before."""
         p, book = self.p, self.book
-        size, counts = size_and_fits(x, p, among=may)
+        if may.is_cpu:
+            rows = may.nonzero()[:, 0]
+            if len(rows) == 1:  # never alone: its sum may be split among threads, rounded otherwise
+                rows = torch.cat([rows, rows])
+            some = x.index_select(0, rows)
+            size, inside = size_and_fits(some, p, rows)
+            if False not in inside.tolist() and nowhere(hit) and finite(p.eps):  # as a rule
+                self.book = book.replace(
+                    x=book.x.index_copy(0, rows, some),
+                    margin=torch.where(may, margin, book.margin),
+                    size=book.size.index_copy(0, rows, size),
+                )
+                return
+            size = book.size.index_copy(0, rows, size)
+            counts = may.index_copy(0, rows, inside)
+        else:  # which rows: a GPU would have to be awaited
+            size, inside = size_and_fits(x, p)
+            counts = may & inside
         new = counts & hit
         if nowhere(new):  # only lower margins, which without a budget do not count
             better = counts if finite(p.eps) else counts & (p.eps < torch.inf)
