@@ -162,12 +162,6 @@ class ModelOracle(Oracle):
         votes = [succeeds(logits.argmax(1), aim, self.p.targeted) for logits in drawn]
         return votes[0] if len(votes) == 1 else 2 * torch.stack(votes).sum(0) > len(votes)
 
-    def _reached(self, logits: Tensor, margin: Tensor) -> Tensor:
-        """Success [B] of logits with these margins left, whose signs say it but where they tie."""
-        if finite(margin) and 0.0 not in margin.tolist():
-            return margin < 0
-        return self._most_succeed([logits], self.p.aim)
-
     # -- all rows
 
     def _all_values(self, x: Tensor) -> list[Tensor]:
@@ -252,10 +246,12 @@ class ModelOracle(Oracle):
         """
         p, book = self.p, self.book
         margin = margins_left(logits, p.aim, p.targeted)
+        sure = finite(margin)  # then every logit is an answer
         if wrong is None:
-            wrong = self._reached(logits, margin)
+            signs = sure and 0.0 not in margin.tolist()  # where margins tie argmax decides
+            wrong = margin < 0 if signs else self._most_succeed([logits], p.aim)
         hit, may, odd = wrong, self.active, bad
-        if not finite(margin):  # else every logit is an answer
+        if not sure:
             known = answered(logits)
             hit, may = wrong & known, self.active & known  # a NaN is no proof of a mistake
             odd = ~known if bad is None else bad | ~known
