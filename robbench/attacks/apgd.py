@@ -25,7 +25,7 @@ from robbench.attacks import apgd_l1
 from robbench.attacks.apgd_l1 import SparseState
 from robbench.attacks.base import Answer, Attack, Oracle, cut_targets
 from robbench.attacks.target_order import Order, nearest, queries, targets
-from robbench.core.rows import Rows, lift, nowhere, pick
+from robbench.core.rows import Rows, any_at, lift, pick
 from robbench.core.spec import Number, require_unset
 from robbench.objectives import TARGETED, find_objective
 from robbench.threat.problem import Problem
@@ -91,12 +91,13 @@ def advance(
 ) -> State:
     """Move number t [B] of a run of so many steps, with the answer at its points."""
     s = s.where(a.value > s.f_top, f_top=a.value, x_top=s.x, g_top=a.grad)
-    s = s.where(t <= 1, f_then=s.f_top)  # f_max starts as max(f(x_0), f(x_1))
+    if any_at(t, {0, 1}):
+        s = s.where(t <= 1, f_then=s.f_top)  # f_max starts as max(f(x_0), f(x_1))
     s = s.replace(rises=s.rises + (a.value > s.f_prev))  # never at t = 0: f_prev is +inf there
     x, g = s.x, a.grad
-    window = windows(steps, t.device)[t]
-    due = window > 0
-    if not nowhere(due):
+    if any_at(t, set(checkpoints(steps))):
+        window = windows(steps, t.device)[t]
+        due = window > 0
         few_rises = s.rises < rho * window  # condition 1
         no_better = ~s.halved & (s.f_top <= s.f_then)  # condition 2
         stuck = due & (few_rises | no_better)
@@ -105,7 +106,9 @@ def advance(
             due, f_then=s.f_top, rises=torch.zeros_like(s.rises), halved=stuck
         )
     z = p.ball.ascend(x, g, s.eta)
-    share = lift(pick(t == 0, torch.ones_like(s.eta), alpha), x)  # at first x = x_prev
+    share: Tensor | float = alpha
+    if any_at(t, {0}):  # at first x = x_prev
+        share = lift(pick(t == 0, torch.ones_like(s.eta), alpha), x)
     # x + share (z - x) + (1 - alpha) (x - x_prev)
     moved = z.sub_(x).mul_(share).add_(x).add_((x - s.x_prev).mul_(1 - alpha))
     return s.replace(x=p.ball.project(moved), x_prev=x, f_prev=a.value)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Self, dataclass_transform
 
 import torch
@@ -61,6 +62,14 @@ def between(values: Tensor, low: float, high: float) -> bool:
         return not ((values < low) | (values > high)).any()
     listed = values.flatten().tolist()
     return bool(min(listed) >= low and max(listed) <= high)
+
+
+def any_at(t: Tensor, steps: AbstractSet[int]) -> bool:
+    """Whether a row may be at one of some steps, by the rows' clocks t [B].
+
+    On a GPU it may, as for `nowhere`.
+    """
+    return not t.is_cpu or not steps.isdisjoint(t.tolist())
 
 
 def pick(mask: Tensor, a: Tensor | float, b: Tensor | float) -> Tensor:

@@ -220,10 +220,11 @@ class ModelOracle(Oracle):
     ) -> tuple[Tensor, Tensor]:
         grad = self.p.movable(grad)
         flat = grad.flatten(1)
-        top = torch.maximum(flat.amax(1), -flat.amin(1))  # the largest absolute entry
-        if finite(top.log()):  # so they are positive and finite
+        # A sum that is finite and not zero is of finite entries that are not all zero.
+        if grad.is_cpu and finite(flat.sum(1).abs().log()):
             hit = self._hits(x, logits, wrong)
         else:
+            top = torch.maximum(flat.amax(1), -flat.amin(1))  # the largest absolute entry
             bad = ~(top < torch.inf)
             hit = self._hits(x, logits, wrong, moves & bad)
             zero = self.book.n_zero_gradient + (moves & (top == 0))

@@ -7,7 +7,7 @@ from typing import overload
 import torch
 from torch import Tensor
 
-from robbench.core.rows import Rows, finite, lift, nowhere, pick
+from robbench.core.rows import Rows, between, finite, lift, pick
 from robbench.threat.norms import BOX as BOX
 from robbench.threat.norms import Norm
 
@@ -80,7 +80,7 @@ class Problem(Rows):
 
     def tempered(self, logits: Tensor) -> Tensor:
         """Logits [B,K] divided by each row's temperature, for objectives that depend on a scale."""
-        if self.temperature is None or nowhere(self.temperature != 1):
+        if self.temperature is None or between(self.temperature, 1, 1):
             return logits
         wide = self.temperature[:, None].to(logits.dtype)
         top = logits.detach().amax(1, keepdim=True)  # an offset common to all would cost digits

@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from robbench.core.rows import Rows, between, finite, finite_sum, lift, made_where, nowhere, pick
+from robbench.core.rows import (
+    Rows,
+    any_at,
+    between,
+    finite,
+    finite_sum,
+    lift,
+    made_where,
+    nowhere,
+    pick,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -292,6 +302,7 @@ def test_where_asking_would_wait_nothing_is_known() -> None:
     mask = torch.ones(3, dtype=torch.bool, device="meta")
     assert not nowhere(mask)
     assert not finite(mask.float())
+    assert any_at(mask.long(), {7})
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 300])
@@ -331,3 +342,10 @@ def test_one_value_outside_of_an_interval_is_seen(n: int) -> None:
             nan = torch.tensor([torch.nan])
             assert not between(torch.cat([nan, other]), -2, 2)
             assert not between(torch.cat([other, nan]), -2, 2)
+
+
+def test_clocks_are_looked_at_for_some_steps() -> None:
+    t = torch.tensor([3, 0, 5])
+    assert any_at(t, {0})
+    assert any_at(t, {4, 5})
+    assert not any_at(t, {1, 2, 4})
