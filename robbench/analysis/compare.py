@@ -126,6 +126,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
                 "tags": tags_of(info),
                 "checks": None,
                 "certified_accuracy": None,
+                "certified_radius_p50": None,
                 **dict.fromkeys(LAST),
                 **_OVER_SEEDS,
             }

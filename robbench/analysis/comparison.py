@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from robbench.analysis.answer import Answer, Checks, answers
-from robbench.analysis.certified import certified_shares
+from robbench.analysis.certified import Proofs, proofs
 from robbench.analysis.checked import state
 from robbench.analysis.checkpoints import join_checkpoints, of_last
 from robbench.analysis.choose import choose, said
@@ -82,7 +82,7 @@ def compare_runs(
         best_last=best_last,
         fail_on=fail_on,
         checks=checks,
-        certified=certified_shares(paths, [run for run, _ in read]),
+        certified=proofs(paths, [run for run, _ in read]),
     )
 
 
@@ -98,11 +98,11 @@ def compare_read(
     best_last: bool = False,
     fail_on: Sequence[Tolerance] = (),
     checks: Checks | None = None,
-    certified: Mapping[str, float] | None = None,
+    certified: Mapping[str, Proofs] | None = None,
 ) -> Comparison:
     """As `compare_runs`, of runs that have been read (or were never written).
 
-    checks: rows of the checks table by run id. certified: as `certified_shares` has it.
+    checks: rows of the checks table by run id. certified: as `proofs` has it.
     best_last: as `join_checkpoints`.
     """
     allow = _require_kinds(allow)
@@ -115,7 +115,8 @@ def compare_read(
     for row, differing in zip(rows, marks, strict=True):
         row["differs"] = differing
         row |= of_last(last.get(row["run_id"]))
-        row["certified_accuracy"] = (certified or {}).get(row["run_id"])
+        proof = (certified or {}).get(row["run_id"], Proofs())
+        row |= {**proof.columns(), "flags": [*row["flags"], *proof.flags()]}
         row["checks"] = None if checks is None else state(checks.get(row["run_id"], ()))
     apart = [row for row in rows if (row["note"] or "").startswith(NOTHING_IN_COMMON)]
     if apart and "samples" not in allow:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from robbench.analysis.certified import Proofs
 from robbench.analysis.claims import distance, with_contradictions
 from robbench.analysis.summary import COLUMNS as SUMMARY_COLUMNS
 from robbench.analysis.summary import summarise
@@ -82,12 +83,11 @@ class Record:
 
 
 def record(
-    run: Run, epochs: Sequence[Mapping[str, Any]] = (), certified: float | None = None
+    run: Run, epochs: Sequence[Mapping[str, Any]] = (), certified: Proofs | None = None
 ) -> Record:
     """The record of a run, whose numbers are counted from its samples.
 
-    epochs: rows of its training, if they are known; certified: the share of its samples with a
-    certificate, in [0,1].
+    epochs: rows of its training, if they are known; certified: what is proven of its samples.
     """
     info = run.info
     trained = json.loads(info["train_config"] or "{}")
@@ -123,7 +123,7 @@ def _title(info: Mapping[str, Any]) -> str:
     return ", ".join([*parts, *([f"seed {info['seed']}"] if info["seed"] else [])])
 
 
-def _measures(run: Run, certified: float | None) -> dict[str, Measure]:
+def _measures(run: Run, certified: Proofs | None) -> dict[str, Measure]:
     info = run.info
     found = summarise(run.samples, budget=math.isfinite(info["eps"]))
     n = found["n_samples"]
@@ -134,7 +134,9 @@ def _measures(run: Run, certified: float | None) -> dict[str, Measure]:
     if found["n_unfinished"]:
         numbers["robust_accuracy_floor"] = (found["robust_accuracy_floor"],)
     if certified is not None:
-        numbers["certified_accuracy"] = (certified, *wilson(round(certified * n), n))
+        if (share := certified.share) is not None:
+            numbers["certified_accuracy"] = (share, *wilson(round(share * n), n))
+        numbers["certified_radius_p50"] = (certified.radius_p50,)
     numbers |= {name: (found[name],) for name in _PLAIN}
     numbers |= {name: (value,) for name, value in distance(run).items()}
     numbers |= {

@@ -25,6 +25,7 @@ _MEANS = (
     "robust_accuracy_audited",
     "audit_missed_high",
     "certified_accuracy",
+    "certified_radius_p50",
     "clean_accuracy_last",
     "robust_accuracy_last",
     "clean_rejection_rate",

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from robbench.analysis.certified import Proofs, proofs
 from robbench.analysis.claims import distance, with_contradictions
 from robbench.analysis.commands import recorded_command
 from robbench.analysis.summary import COLUMNS, column, summarise
@@ -59,12 +60,13 @@ def show_run(name: str, out: Path) -> dict[str, Any]:
         key: json.loads(value) if key in _JSON and value else value
         for key, value in run.info.items()
     }
-    row["flags"] = with_contradictions(run)
+    proof = proofs([path], [run]).get(row["run_id"], Proofs())
+    row["flags"] = with_contradictions(run) + proof.flags()
     samples, endless = run.samples, math.isinf(row["eps"])
     argv = row["provenance"].get("argv") or []
     return {
         "run": row,
-        "summary": summarise(samples, budget=not endless) | distance(run),
+        "summary": summarise(samples, budget=not endless) | distance(run) | proof.columns(),
         "fell_to": _fell_to(samples),
         "classes": _classes(samples, endless),
         "class_names": row["classes"] or _class_names(path, attacked_model(row)),

@@ -14,8 +14,8 @@ from robbench.models.base import Classifier
 class Sample(NamedTuple):
     """One sample, and the budget that it is to be certified for.
 
-    x [1,*] in [0,1]; label; key [1] int64 of its random numbers; free [*] bool: the entries that
-    may change, None = all.
+    x [1,*] in [0,1]; label; key [1] int64 of its random numbers; eps: inf only where certificates
+    have a radius; free [*] bool: the entries that may change, None = all.
     """
 
     x: Tensor
@@ -49,11 +49,13 @@ class Certifier(ABC):
     """A registered method: a frozen dataclass of its options.
 
     norms: those it has certificates in. smoothed: it certifies the smoothed classifier, not the
-    model. A sample is looked at alone, so that its certificate depends on no other.
+    model. radii: its certificates have a radius; that of other methods is sought by bisection. A
+    sample is looked at alone, so that its certificate depends on no other.
     """
 
     norms: ClassVar[frozenset[str]]
     smoothed: ClassVar[bool] = False
+    radii: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, model: Classifier, x: Tensor) -> Prove:

@@ -42,6 +42,7 @@ class Smoothing(Certifier):
 
     norms: ClassVar[frozenset[str]] = frozenset({"l2"})
     smoothed: ClassVar[bool] = True
+    radii: ClassVar[bool] = True
 
     def start(self, model: Classifier, x: Tensor) -> Prove:
         rows = largest_tile(x.device, x.shape[1:]).rows

@@ -22,7 +22,8 @@ Threat = Annotated[
         "--threat",
         panel=WHAT,
         metavar="NORM:EPS",
-        help="Threat model, linf or l2, may be repeated (default: the data set's).",
+        help="Threat model, linf or l2, may be repeated (default: the data set's); linf:inf: the "
+        "largest radius of each sample.",
     ),
 ]
 Method = Annotated[
@@ -66,6 +67,8 @@ def certify(
     verbose: o.Verbose = False,
 ) -> None:
     """Prove for each sample that no perturbation of a budget changes its prediction.
+
+    Without a budget (--threat linf:inf or l2:inf), up to which size none does.
 
     Example: robbench certify at --threat linf:0.02
     """

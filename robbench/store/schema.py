@@ -246,8 +246,9 @@ CERTIFICATES = _schema(
 method; method is a spec in full; smoothed: what is certified is the smoothed classifier, not the
 model, and predicted is its class, null where it abstains; certified: no input of the threat model
 has another prediction than the label; margin_low is a lower bound of the smallest logit margin,
-null of misclassified samples and where the method has none; radius: up to which size of
-perturbation the prediction is certified, null likewise."""
+null of misclassified samples, without a budget and where the method has none; radius: up to which
+size of perturbation the prediction is certified, null with a budget unless the method has one; 0 of
+misclassified samples where it is sought by bisection."""
 
 TASKS = _schema(
     "tasks",

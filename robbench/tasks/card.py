@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from robbench.analysis.certified import certified_shares
+from robbench.analysis.certified import proofs
 from robbench.analysis.choose import choose
 from robbench.analysis.claims import contradictions
 from robbench.analysis.compare import COLUMNS
@@ -150,8 +150,8 @@ def _evaluations(found: Sequence[_Found]) -> list[Evaluation]:
         )
         for one in found
     }
-    shares = certified_shares([one.path for one in found], runs)
-    rows = compare_read(runs, allow=KINDS, checks=checks, certified=shares).rows
+    proven = proofs([one.path for one in found], runs)
+    rows = compare_read(runs, allow=KINDS, checks=checks, certified=proven).rows
     return [
         evaluation(
             one.run,

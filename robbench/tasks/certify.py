@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from robbench.analysis.certified import Bracket, bracket
+from robbench.analysis.certified import Bracket, bracket, contradiction
 from robbench.catalogue.builtins import CERTIFIERS
 from robbench.certifiers.base import Certifier, Prove, Sample
+from robbench.certifiers.radius import RESOLUTION, SMALLEST, with_largest_radius
 from robbench.core import keyed
 from robbench.core.device import deterministic, find_device
 from robbench.core.errors import UserError
@@ -41,7 +42,7 @@ class Certified:
     """The certificates of one model under one threat model: a row per sample asked for.
 
     rows: of the certificates table. fresh: how many are new. path: the table, which may have rows
-    of more samples.
+    of more samples. resolution: the step between radii that were tried, as a share; None of others.
     """
 
     label: str
@@ -54,9 +55,11 @@ class Certified:
     bracket: Bracket
     fresh: int
     path: Path
+    resolution: float | None = None
 
     def fields(self) -> dict[str, Any]:
-        """What was found as plain values, with the verdict of each sample by its id."""
+        """What was found as plain values, with the verdict or radius of each sample by its id."""
+        radii = self.bracket.radii
         verdicts = {f"{sample:016x}": found for sample, found in self.bracket.verdicts.items()}
         return {
             "model": self.label,
@@ -66,9 +69,11 @@ class Certified:
             "method": self.method,
             "smoothed": self.smoothed,
             **self.bracket.fields(),
+            "resolution": self.resolution,
             "seconds": sum(row["seconds"] for row in self.rows),
             "n_forward": sum(row["n_forward"] for row in self.rows),
             "verdicts": verdicts,
+            **({"radii": {f"{s:016x}": size for s, size in radii.items()}} if radii else {}),
         }
 
 
@@ -84,10 +89,17 @@ class _Job:
     seed: int
 
     @property
+    def bisected(self) -> bool:
+        """Whether the largest radius is sought, which the method does not give by itself."""
+        return math.isinf(self.threat.eps) and not self.certifier.radii
+
+    @property
     def name(self) -> str:
         """A hash of all that decides a sample's certificate."""
         fixed = self.subject.split.fixed()
-        facts = [self.subject.hash, self.subject.arch, self.threat.norm_name, self.threat.eps]
+        grid = ["radius", RESOLUTION, SMALLEST] if self.bisected else ["radius"]
+        budget = grid if math.isinf(self.threat.eps) else self.threat.eps
+        facts = [self.subject.hash, self.subject.arch, self.threat.norm_name, budget]
         seed = self.seed if self.certifier.smoothed else 0
         return short_hash([*facts, self.method, seed, *([fixed] if fixed else [])])
 
@@ -105,6 +117,8 @@ def certify(
     listener: Listener | None = None,
 ) -> list[Certified]:
     """Certify each model under each threat model, and keep a row per sample.
+
+    Without a budget (`linf:inf`) a sample's radius is the largest that is proven of it, to 0.1 %.
 
     settings: what was given of threat, data, split, limit and seed, as `AttackConfig` has them.
     method: a spec of a certifier. Samples that have a certificate are not asked again, unless
@@ -155,14 +169,14 @@ def _usual(subject: Subject, data: str, certifier: Certifier, method: str) -> li
 
 
 def _require_certifiable(threat: ThreatModel, certifier: Certifier, method: str) -> None:
-    """Raise UserError for another norm, no budget or a target."""
+    """Raise UserError for another norm, a budget of 0 or a target."""
     norms = " or ".join(sorted(certifier.norms, reverse=True))
     if threat.norm_name not in certifier.norms:
         raise UserError(f"{method} certifies in {norms}, not in {threat.text}: give another threat")
-    if not 0 < threat.eps < math.inf:
+    if not threat.eps:
         raise UserError(
             f"threat {threat.text} has no budget to certify; give one such as "
-            f"{threat.norm_name}:0.1"
+            f"{threat.norm_name}:0.1, or {threat.norm_name}:inf for the largest radius"
         )
     if threat.target is not None:
         raise UserError(
@@ -183,7 +197,9 @@ def _run(job: _Job, prove: Prove, store: Store, listener: Listener, *, force: bo
         listener.say(f"{title}: certified already; nothing to do (--force does it again)")
     rows = [known[sample] for sample in ids]
     found = bracket(rows, store)
-    if found.contradicted:
+    if found.contradicted and found.radii is not None:
+        listener.say(f"{title}: {contradiction(found.contradicted)}")
+    elif found.contradicted:
         listener.say(
             f"{title}: attacks broke {len(found.contradicted)} certified samples, which float32 "
             "rounding alone explains; they count as broken"
@@ -199,6 +215,7 @@ def _run(job: _Job, prove: Prove, store: Store, listener: Listener, *, force: bo
         bracket=found,
         fresh=len(fresh),
         path=store.certificates_path(name),
+        resolution=RESOLUTION if job.bisected else None,
     )
 
 
@@ -241,7 +258,7 @@ def _certificate(job: _Job, prove: Prove, i: int) -> dict[str, Any]:
         norm=threat.norm_name,
         free=split.free,
     )
-    found = prove(sample)
+    found = with_largest_radius(prove, sample) if job.bisected else prove(sample)
     return {
         "certified_at": datetime.now(UTC).replace(tzinfo=None),
         "model": job.subject.label,

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from robbench.analysis.certified import certified_shares
+from robbench.analysis.certified import proofs
 from robbench.analysis.choose import choose
 from robbench.analysis.claims import with_contradictions
 from robbench.analysis.exported import COLUMNS, Record, record
@@ -69,7 +69,7 @@ def export(
         require_extra(tool, tool, f"--to {tool} needs it")
     paths = choose(Store(out), names, where)
     runs = list(in_threads(lambda path: read_run(path, COLUMNS), paths))
-    certified = certified_shares(paths, runs)
+    certified = proofs(paths, runs)
     records = [
         record(run, _epochs(path, run.info), certified.get(run.info["run_id"]))
         for path, run in zip(paths, runs, strict=True)

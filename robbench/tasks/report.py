@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robbench.analysis.answer import answers
-from robbench.analysis.certified import certified_shares
+from robbench.analysis.certified import proofs
 from robbench.analysis.choose import choose
 from robbench.analysis.commands import Command, recorded_command
 from robbench.analysis.series import in_order
@@ -132,7 +132,7 @@ def gather(
             for path, run in runs
         },
         digests=_digests([path for path, _ in runs]),
-        certified=certified_shares([path for path, _ in runs], [run for _, run in runs]),
+        certified=proofs([path for path, _ in runs], [run for _, run in runs]),
         command=command,
         over_seeds=over_seeds,
     )

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from scipy.stats import binomtest
 
+from robbench.analysis.certified import Proofs
 from robbench.analysis.exported import record
 
 
@@ -22,7 +23,7 @@ def test_numbers_are_those_of_the_samples(stored, make_samples):
     """Also where the row of the run claims others; intervals are Wilson's."""
     samples = make_samples(40)
     run = stored("aaaa11111111", samples, robust_accuracy=0.99)
-    found = record(run, certified=0.1)
+    found = record(run, certified=Proofs(0.1))
     k = sum(row["robust"] for row in samples)
     wilson = binomtest(k, 40).proportion_ci(method="wilson")
     robust = found.measures["robust_accuracy"]

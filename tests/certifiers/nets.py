@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from robbench.certifiers.layers import Affine, Rectifier
 from robbench.certifiers.network import Network, Node
 from robbench.certifiers.region import Region
+from robbench.models.base import Classifier
 
 
 def own_weights(weight: Tensor, bias: Tensor) -> Affine:
@@ -70,3 +73,35 @@ def attack(network: Network, region: Region, weights: Tensor, steps: int = 12) -
                 d = g.sign() if region.norm == "linf" else torch.nn.functional.normalize(g)
                 x = inside(x.detach() - region.eps * 2 / (1 + step) * d)
     return best
+
+
+def exact_minimum(
+    weights: tuple[NDArray[np.float64], ...],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """The smallest w2 relu(w1 x + b1) + b2 over a box of the plane, by its vertices.
+
+    The function is linear on each cell that the neurons' lines cut the box into, so it is smallest
+    at a corner of a cell: where two lines meet, of the neurons or of the box.
+    """
+    w1, b1, w2, b2 = weights
+    lines = [(*w, b) for w, b in zip(w1, b1, strict=True)]
+    lines += [(*axis, -side[i]) for i, axis in enumerate(np.eye(2)) for side in (low, high)]
+    found = []
+    for (a, b, c), (d, e, f) in itertools.combinations(lines, 2):
+        if abs(a * e - b * d) > 1e-12:
+            found.append(np.linalg.solve([[a, b], [d, e]], [-c, -f]))
+    points = np.array(found)
+    inside = ((points >= low - 1e-12) & (points <= high + 1e-12)).all(1)
+    values = np.maximum(points[inside] @ w1.T + b1, 0) @ w2.T + b2
+    return values.min(0)
+
+
+def classifier(*layers: nn.Module, features: int, classes: int) -> Classifier:
+    """A model whose last layer is its head, frozen."""
+    *body, head = layers
+    model = Classifier(
+        nn.Identity(), nn.Sequential(*body), head, features=features, classes=classes
+    )
+    return model.eval().requires_grad_(False)

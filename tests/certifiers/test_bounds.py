@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -15,7 +14,7 @@ from robbench.certifiers.layers import Rectifier, linear
 from robbench.certifiers.region import Region
 from robbench.certifiers.substitution import margin_weights
 
-from .nets import attack, chain, random_nets
+from .nets import attack, chain, exact_minimum, random_nets
 
 METHODS = [IBP(), CROWN(inner="ibp"), CROWN()]
 NETS = 1500
@@ -38,25 +37,6 @@ def test_never_certified_where_an_attack_succeeds(norm, sizes, slope):
             certified = low.amin(1) > 0
             assert not (certified & broken).any()
             assert certified.any()  # or the test says nothing
-
-
-def exact_minimum(weights, low, high):
-    """The smallest w2 relu(w1 x + b1) + b2 over a box of the plane, by its vertices.
-
-    The function is linear on each cell that the neurons' lines cut the box into, so it is smallest
-    at a corner of a cell: where two lines meet, of the neurons or of the box.
-    """
-    w1, b1, w2, b2 = weights
-    lines = [(*w, b) for w, b in zip(w1, b1, strict=True)]
-    lines += [(*axis, -side[i]) for i, axis in enumerate(np.eye(2)) for side in (low, high)]
-    points = []
-    for (a, b, c), (d, e, f) in itertools.combinations(lines, 2):
-        if abs(a * e - b * d) > 1e-12:
-            points.append(np.linalg.solve([[a, b], [d, e]], [-c, -f]))
-    points = np.array(points)
-    inside = ((points >= low - 1e-12) & (points <= high + 1e-12)).all(1)
-    values = np.maximum(points[inside] @ w1.T + b1, 0) @ w2.T + b2
-    return values.min(0)
 
 
 @pytest.mark.parametrize("eps", [0.001, 0.1, 0.4])

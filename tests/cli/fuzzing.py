@@ -291,6 +291,7 @@ READERS = [
     "gate --model ce", "baseline show", "baseline set {R}", "check {R}", "check ce",
     "card {R}", "card {R} --format in-toto", "card ce --format cyclonedx --json",
     "certify ce --method ibp --threat linf:0.2 --limit 9",
+    "certify ce --method ibp --threat linf:inf --limit 9",
     "measure {R}", "attack ce --replay {R} --dry-run --limit 9", "attack ce --dry-run --limit 9",
     "compare ce at --csv", "compare --over-seeds --json",
     "compare --columns model,flags --sort robust_accuracy", "compare --markdown",

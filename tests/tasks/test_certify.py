@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from statistics import median
 
 import pyarrow.parquet as pq
 import pytest
@@ -208,7 +209,13 @@ def test_from_python(own):
     [
         ("certify m --threat l1:2", "crown certifies in linf or l2, not in l1:2"),
         ("certify m --threat linf:0", "no budget to certify"),
-        ("certify m --threat l2:inf", "no budget to certify"),
+        ("certify m --threat l1:inf", "crown certifies in linf or l2, not in l1:inf"),
+        (
+            "certify m --threat linf:inf --method smoothing",
+            "smoothing certifies in l2, not in linf:inf",
+        ),
+        ("certify m --threat corruption:fog@3", "not in corruption:fog@3"),
+        ("certify m --threat 'l2:inf -> 3'", "has a target"),
         ("certify m --threat 'linf:0.1 -> 3'", "has a target"),
         ("certify m --method crwon", "unknown certifier 'crwon'; did you mean crown"),
         ("certify m --method crown:inner=x", "inner='x'"),
@@ -253,3 +260,93 @@ def test_bounds_are_finite_numbers(own, cli):
         lows.append([row["margin_low"] for row in rows if row["margin_low"] is not None])
     assert all(math.isfinite(low) for found in lows for low in found)
     assert all(a > b > c for a, b, c in zip(*lows, strict=True))
+
+
+RADII = "certify m --threat linf:inf --limit"
+
+
+def test_a_radius_beside_the_smallest_perturbation(own, cli, tmp_path):
+    """No perturbation is within it; certify, compare, show and the report have both medians."""
+    cli("attack m --attack fab --threat linf:inf --limit 16 --quiet --out", own)
+    done = cli(f"{RADII} 16 --json --out", own)
+    assert done.code == 0, done.err
+    (found,) = done.json["rows"]
+    rows = {row["sample_id"]: row for row in rows_of(own)}
+    run = next(run for p in (own / "results" / "runs").glob("*") if (run := read_run(p)).info["eps"] > 1)
+    sizes = {s["sample_id"]: s["dist_linf"] for s in run.samples.to_pylist()}
+    for sample, row in rows.items():
+        right = row["predicted"] == row["label"]
+        assert 0 < row["radius"] < sizes[sample] if right else row["radius"] == 0
+        assert found["radii"][f"{sample:016x}"] == row["radius"]
+        assert (row["certified"], row["margin_low"]) == (False, None)
+    assert found["certified_radius_p50"] == median(row["radius"] for row in rows.values())
+    assert found["distance_p50"] == run.info["distance_p50"]
+    assert (found["resolution"], found["contradicted"]) == (0.001, [])
+    words = " ".join(cli(f"{RADII} 16 --out", own).out.split())
+    assert "certified radius" in words
+    middle = f"{found['certified_radius_p50']:.3g}"
+    assert middle in words
+    (row,) = cli("compare m --where threat=linf:inf --json --out", own).json["rows"]
+    assert row["certified_radius_p50"] == found["certified_radius_p50"] < row["distance_p50"]
+    assert row["certified_accuracy"] is None
+    assert "half are certified up to" in " ".join(
+        cli("compare m --where threat=linf:inf --out", own).out.split()
+    )
+    shown = " ".join(cli(f"show {run.info['run_id']} --out", own).out.split())
+    assert f"certified radius {middle}" in shown
+    cli("report --quiet --html", tmp_path / "r.html", "--out", own)
+    page = (tmp_path / "r.html").read_text()
+    assert "Certified radius: the largest size" in page
+    assert f">{middle}<" in page
+    one = cli(f"certify m --threat linf:{next(iter(rows.values()))['radius']!r} --limit 1 --json --out", own)
+    assert one.json["rows"][0]["n_certified"] == (next(iter(rows.values()))["radius"] > 0)
+
+
+def test_a_perturbation_within_a_radius_is_said_to_be_an_error(own, cli):
+    """On stderr by certify; as a flag by compare, show and the report."""
+    cli("attack m --attack fab --threat linf:inf --limit 6 --quiet --out", own)
+    cli(f"{RADII} 6 --method ibp --quiet --out", own)
+    (path,) = (own / "results" / "certificates").glob("*.parquet")
+    rows = rows_of(own)
+    wrong = next(row for row in rows if row["radius"])
+    wrong["radius"] = 0.9
+    Store(own).write_certificates(path.stem, rows)
+    done = cli(f"{RADII} 6 --method ibp --json --out", own)
+    assert done.json["rows"][0]["contradicted"] == [f"{wrong['sample_id']:016x}"]
+    assert "error of soundness" in done.err
+    (row,) = cli("compare m --where threat=linf:inf --json --out", own).json["rows"]
+    assert "unsound" in [flag["name"] for flag in row["flags"]]
+    assert "error of soundness" in " ".join(
+        cli("compare m --where threat=linf:inf --out", own).out.split()
+    )
+    assert "error of soundness" in " ".join(cli(f"show {row['run_id']} --out", own).out.split())
+
+
+def test_a_radius_is_that_of_the_sample_alone(own, cli):
+    """To the last bit, with 1, 16 and 100 samples; a larger limit adds rows and leaves others."""
+    found = []
+    for limit in (1, 16, 100):
+        cli(f"{RADII} {limit} --method ibp --force --quiet --out", own)
+        found.append({row["sample_id"]: row["radius"] for row in rows_of(own)})
+    assert [len(each) for each in found] == [1, 16, 100]
+    assert all(found[2][sample] == size for each in found for sample, size in each.items())
+    assert len(set(found[2].values())) > 50
+    before = rows_of(own)
+    assert "nothing to do" in cli(f"{RADII} 16 --method ibp --out", own).err
+    assert rows_of(own) == before
+
+
+def test_radii_of_a_smoothed_classifier_are_its_own(own, cli):
+    """Those that it has under a budget."""
+    spec = "smoothing:sigma=0.1,n0=20,n=100"
+    found = {
+        threat: robbench.certify("m", threat=threat, method=spec, limit=6, out=own)
+        for threat in ("l2:0.1", "l2:inf")
+    }
+    inside, endless = found.values()
+    assert inside["radius"].equals(endless["radius"])
+    assert not endless["certified"].any()
+    (summary,) = endless.attrs["summary"]
+    right = endless["predicted"] == endless["label"]
+    assert summary["certified_radius_p50"] == endless["radius"].where(right, 0.0).median()
+    assert (summary["resolution"], summary["distance_p50"]) == (None, None)

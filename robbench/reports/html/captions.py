@@ -97,6 +97,11 @@ CERTIFIED = (
     "the prediction. The true robust accuracy lies between it and the robust accuracy, which only "
     "says that no attack has broken the others yet."
 )
+RADIUS = (
+    "Certified radius: the largest size up to which it is proven that no perturbation changes the "
+    "prediction, 0 for a misclassified sample. The true distance of a sample lies between it and "
+    "the smallest perturbation found."
+)
 WILSON = "Bands are the 95 % Wilson interval of each point by itself."
 SPREAD = "Lines are means over training seeds, bands one standard deviation to each side."
 ONE_SEED = "Of each recipe the first seed: {models}."

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robbench.analysis.certified import Proofs
 from robbench.analysis.commands import Command
 from robbench.analysis.compare import COLUMNS as COMPARED
 from robbench.analysis.seeds import recipe
@@ -68,9 +69,9 @@ class ReportData:
 
     trainings: by model name; classes: the names of the classes by model name; measures and checks:
     rows of these tables by run id; examples and the reasons why there are none, one line each;
-    digests: SHA-256 by the path of each table file, relative to the output folder; certified: the
-    share of samples with a certificate by run id, as `analysis/certified.py` has it; over_seeds:
-    whether a row is a recipe's mean over training seeds.
+    digests: SHA-256 by the path of each table file, relative to the output folder; certified: what
+    is proven of the samples by run id; over_seeds: whether a row is a recipe's mean over training
+    seeds.
     """
 
     runs: Sequence[Run]
@@ -83,7 +84,7 @@ class ReportData:
     digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
     command: str = ""
     over_seeds: bool = False
-    certified: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    certified: Mapping[str, Proofs] = dataclasses.field(default_factory=dict)
 
     @property
     def shown(self) -> Sequence[Run]:

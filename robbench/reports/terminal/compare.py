@@ -81,11 +81,18 @@ def _titled_table(
         notes += [Text(f"{name}: {text}", style="yellow") for text in texts.warnings(row)]
         if row["distance_p50"] is not None and math.isfinite(row["distance_p50"]):
             norm, half = threat.partition(":")[0], texts.digits(row["distance_p50"], 4)
-            notes.append(Text(f"{name}: half of the samples fall within {norm} {half}"))
+            notes.append(
+                Text(f"{name}: half of the samples fall within {norm} {half}{_proven(row)}")
+            )
     if "difference" in names and (off := _first_is_not_first(rows)):
         notes.insert(0, Text(f"differences are to {off}", style="dim"))
     title = f"{data} {split}, {threat}, {attack}, {_sizes(rows)} samples"
     return [_table(title, named_rows, names), *notes, Text()]
+
+
+def _proven(row: Row) -> str:
+    radius = row["certified_radius_p50"]
+    return "" if radius is None else f"; half are certified up to {texts.digits(radius, 4)}"
 
 
 def width_needed(rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None) -> int:

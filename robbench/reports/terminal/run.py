@@ -119,8 +119,13 @@ def _robust(run: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
         )
     return (
         f"{texts.NOTHING} (no budget); median distance {run['norm']} "
-        f"{texts.number(summary['distance_p50'])}"
+        f"{texts.digits(summary['distance_p50'])}{_certified(summary)}"
     )
+
+
+def _certified(summary: Mapping[str, Any]) -> str:
+    radius = summary.get("certified_radius_p50")
+    return "" if radius is None else f", certified radius {texts.digits(radius)}"
 
 
 def _rows(run: Mapping[str, Any]) -> str:

@@ -127,7 +127,7 @@ def check(payload: Payload) -> dict[str, Any]:
 
 
 def certify(payload: Payload) -> dict[str, Any]:
-    """Certify a model: the certified share under each threat model."""
+    """Certify a model: the certified share under each threat model, or the median radius."""
     place, settings = _place(payload), dict(payload["settings"])
     found = certify_model(
         [payload["model"]],
@@ -140,8 +140,14 @@ def certify(payload: Payload) -> dict[str, Any]:
         force=place.force,
         listener=place.listener,
     )
-    shares = {one.threat: one.bracket.fields()["certified_accuracy"] for one in found}
-    return {"fresh": any(one.fresh for one in found), "certified_accuracy": shares, **_runs(())}
+    return {
+        "fresh": any(one.fresh for one in found),
+        **{
+            name: {one.threat: at[name] for one in found if name in (at := one.bracket.fields())}
+            for name in ("certified_accuracy", "certified_radius_p50")
+        },
+        **_runs(()),
+    }
 
 
 def _runs(run_ids: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robbench.analysis.certified import Proofs
 from robbench.analysis.compare import WITHOUT_BUDGET, compare
 from robbench.analysis.corrupted import under_corruptions
 from robbench.analysis.seeds import over_training_seeds
@@ -13,7 +14,7 @@ from robbench.core.limits import Limits
 from robbench.reports import audit, corrupted, texts
 from robbench.reports.columns import Column
 from robbench.reports.footnotes import footnotes
-from robbench.reports.html.captions import CERTIFIED
+from robbench.reports.html.captions import CERTIFIED, RADIUS
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.page import Cell, Head, Notes, Section, Table, number, percent
 
@@ -37,6 +38,7 @@ _TARGETED = (
     *_BUDGET[3:],
 )
 _PROVEN = Head("certified", "share of samples with a certificate: a lower bound")
+_RADIUS = Head("certified radius", "median of the sizes up to which no perturbation can succeed")
 _FIRST = "to the first"
 _COST = Head("F+B", "forwards and backwards per sample")
 
@@ -50,8 +52,8 @@ def comparison(material: ReportData) -> Section:
     if with_budget:
         blocks.append(_table(with_budget, _budget_heads(rows), _budget_cells))
     if without:
-        heads = [Head("median distance", "of the smallest perturbation found"), *_CLEAN]
-        heads += [Head("clean margin", "median logit margin"), _COST]
+        heads = [Head("median distance", "of the smallest perturbation found"), *_radius(rows)]
+        heads += [*_CLEAN, Head("clean margin", "median logit margin"), _COST]
         blocks.append(_table(without, heads, _endless_cells))
     means = [] if material.over_seeds else under_corruptions(material.runs)
     for group in corrupted.groups(means):
@@ -76,7 +78,8 @@ def comparison(material: ReportData) -> Section:
     remarks += [(_title(row), shown) for row in rows if (shown := audit.shown(row))]
     feet = [note.replace("* best", "Bold: best") for note in footnotes(rows)]
     proven = any(row["certified_accuracy"] is not None for row in rows)
-    notes = [*_gathered(remarks), *feet, *([CERTIFIED] if proven else [])]
+    captions = [*([CERTIFIED] if proven else []), *([RADIUS] if _radius(rows) else [])]
+    notes = [*_gathered(remarks), *feet, *captions]
     notes += [corrupted.NOTE] if means else []
     return Section("comparison", "Comparison", [*blocks, Notes(notes)])
 
@@ -86,7 +89,8 @@ def _rows(material: ReportData) -> list[dict[str, Any]]:
     runs, names = material.runs, model_names(material.runs)
     rows = compare(runs)
     for row in rows:
-        row["certified_accuracy"] = material.certified.get(row["run_id"])
+        proof = material.certified.get(row["run_id"], Proofs())
+        row |= {**proof.columns(), "flags": [*row["flags"], *proof.flags()]}
     if material.over_seeds:
         return over_training_seeds(runs, rows)
     return [{**row, "model": name_of(run, names)} for run, row in zip(runs, rows, strict=True)]
@@ -191,13 +195,22 @@ def _queries(row: Row) -> Cell:
     return Cell(texts.queries(row), (row["n_forward"] + row["n_backward"]) / row["n_samples"])
 
 
-def _endless_cells(row: Row, _: Sequence[Head]) -> list[Cell]:
+def _radius(rows: Sequence[Row]) -> list[Head]:
+    return [_RADIUS] if any(row["certified_radius_p50"] is not None for row in rows) else []
+
+
+def _endless_cells(row: Row, heads: Sequence[Head]) -> list[Cell]:
     return [
-        number(row["distance_p50"]),
+        _size(row["distance_p50"]),
+        *([_size(row["certified_radius_p50"])] if _RADIUS in heads else []),
         percent(row["clean_accuracy"]),
         number(row["clean_margin_p50"]),
         _queries(row),
     ]
+
+
+def _size(value: float | None) -> Cell:
+    return Cell(texts.digits(value), value)
 
 
 def _title(row: Row) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+from robbench.analysis.certified import Proofs
 from robbench.analysis.compare import compare
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.page import Notes, Table
@@ -120,8 +121,8 @@ def test_certificates_are_a_column_and_a_sentence(add_run):
     runs = [add_run(f"{i:012x}", model=f"m{i}", model_hash=f"m{i}")[1] for i in range(2)]
     for material, shown in (
         (ReportData(runs), False),
-        (ReportData(runs, certified={runs[0].info["run_id"]: 0.125}), True),
-        (ReportData(runs[:1], certified={runs[0].info["run_id"]: 0.125}), True),
+        (ReportData(runs, certified={runs[0].info["run_id"]: Proofs(0.125)}), True),
+        (ReportData(runs[:1], certified={runs[0].info["run_id"]: Proofs(0.125)}), True),
     ):
         (table,) = _tables(material)
         heads = [head.text for head in table.heads]
