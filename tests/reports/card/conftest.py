@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from robbench.analysis.certified import Proofs
 from robbench.analysis.comparison import KINDS, compare_read
 from robbench.reports.card.facts import Subject, Weights, evaluation
 
@@ -62,7 +63,7 @@ def subject(stored: Callable[..., Any], make_samples: Callable[..., Any]) -> Cal
                 **(ENDLESS | changes),
             ),
         ]
-        shares = {} if certified is None else {"aaaa11111111": certified}
+        shares = {} if certified is None else {"aaaa11111111": Proofs(certified)}
         rows = compare_read(runs, allow=KINDS, checks={}, certified=shares).rows
         return Subject(
             "at",
