@@ -84,23 +84,21 @@ class Block(Rows):
         """
         if not t.is_cpu:  # who needs another block: asking would make the host wait
             return draw(key, t), self
-        block, places = self, self._places(t)
+        place, block = t - self.begin, self
+        places = set(place.tolist())
         if not places <= self.INSIDE:
-            rows = ((t - self.begin) & -self.LENGTH).nonzero()[:, 0]
+            rows = (place & -self.LENGTH).nonzero()[:, 0]
             steps = t[rows, None] + torch.arange(self.LENGTH)
             drawn = draw(key[rows, None].expand_as(steps).flatten(), steps.flatten())
             block = self.replace(
                 values=self.values.index_copy(0, rows, drawn.reshape(len(rows), self.LENGTH, -1)),
                 begin=self.begin.index_copy(0, rows, t[rows]),
             )
-            places = block._places(t)
+            place = t - block.begin
+            places = set(place.tolist())
         if len(places) == 1:  # as long as all rows have begun together
             return block.values[:, places.pop()], block
-        return block.values[torch.arange(len(t)), t - block.begin], block
-
-    def _places(self, t: Tensor) -> set[int]:
-        """Where the values of steps t [B] are; lists are faster than an operator on so few."""
-        return {a - b for a, b in zip(t.tolist(), self.begin.tolist(), strict=True)}
+        return block.values[torch.arange(len(t)), place], block
 
 
 def _stirred(z: Tensor) -> Tensor:

@@ -91,11 +91,7 @@ class ModelOracle(Oracle):
         return logits, self._hits(x, logits, wrong)
 
     def margins(self, x: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
-        if self.draws > 1:
-            hit, margin = self._see(x, *self._all_values(x))
-        else:  # one answer: its margin says whether it is a success
-            (logits,) = self._ask(len(x), None, lambda rows, _: (self._logits(x[rows]),))
-            hit, margin = self._see(x, logits)
+        hit, margin = self._see(x, *self._all_values(x))
         return margin, hit
 
     def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
@@ -136,12 +132,9 @@ class ModelOracle(Oracle):
 
     def _values(self, x: Tensor, aim: Tensor) -> tuple[Tensor, Tensor]:
         """Mean logits of the draws, and whether most of them are successes."""
-        drawn = [self._logits(x) for _ in range(self.draws)]
-        return _mean(drawn), self._most_succeed(drawn, aim)
-
-    def _logits(self, x: Tensor) -> Tensor:
         with torch.no_grad():
-            return self.model(x)
+            drawn = [self.model(x) for _ in range(self.draws)]
+        return _mean(drawn), self._most_succeed(drawn, aim)
 
     def _gradients(self, x: Tensor, aim: Tensor, ask: Ask) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Mean logits, success, values and gradients of what is asked."""
@@ -239,20 +232,13 @@ class ModelOracle(Oracle):
         return self._see(x, logits, wrong, bad)[0]
 
     def _see(
-        self, x: Tensor, logits: Tensor, wrong: Tensor | None = None, bad: Tensor | None = None
+        self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Book what was asked: hits [B], and the margins left [B].
-
-        `wrong` [B]: successes, by default those of the logits. `bad` [B]: no gradient came.
-        """
+        """Book what was asked: hits [B], and the margins left [B]. `bad` [B]: no gradient came."""
         p, book = self.p, self.book
-        margin = margins_left(logits, p.aim, p.targeted)
-        sure = finite(margin)  # then every logit is an answer
-        if wrong is None:
-            signs = sure and 0.0 not in margin.tolist()  # where margins tie argmax decides
-            wrong = margin < 0 if signs else self._most_succeed([logits], p.aim)
         hit, may, odd = wrong, self.active, bad
-        if not sure:
+        margin = margins_left(logits, p.aim, p.targeted)
+        if not finite(margin):  # else every logit is an answer
             known = answered(logits)
             hit, may = wrong & known, self.active & known  # a NaN is no proof of a mistake
             odd = ~known if bad is None else bad | ~known
@@ -267,24 +253,7 @@ class ModelOracle(Oracle):
     def _keep(self, x: Tensor, margin: Tensor, hit: Tensor, may: Tensor) -> None:
         """Book the points of the rows `may` that are inside the budget and worse than before."""
         p, book = self.p, self.book
-        if may.is_cpu:
-            rows = may.nonzero()[:, 0]
-            if len(rows) == 1:  # never alone: its sum may be split among threads, rounded otherwise
-                rows = torch.cat([rows, rows])
-            some = x.index_select(0, rows)
-            size, inside = size_and_fits(some, p, rows)
-            if False not in inside.tolist() and nowhere(hit) and finite(p.eps):  # as a rule
-                self.book = book.replace(
-                    x=book.x.index_copy(0, rows, some),
-                    margin=torch.where(may, margin, book.margin),
-                    size=book.size.index_copy(0, rows, size),
-                )
-                return
-            size = book.size.index_copy(0, rows, size)
-            counts = may.index_copy(0, rows, inside)
-        else:  # which rows: a GPU would have to be awaited
-            size, inside = size_and_fits(x, p)
-            counts = may & inside
+        size, counts = size_and_fits(x, p, among=may)
         new = counts & hit
         if nowhere(new):  # only lower margins, which without a budget do not count
             better = counts if finite(p.eps) else counts & (p.eps < torch.inf)

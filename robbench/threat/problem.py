@@ -189,16 +189,27 @@ def largest_that_fits(eps: Tensor | float) -> Tensor | float:
     return eps * (1 + 1e-5) + 1e-7
 
 
-def size_and_fits(x: Tensor, p: Problem, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """[R] size of the perturbation, and whether x is inside box and budget, fixed entries kept.
+def size_and_fits(x: Tensor, p: Problem, among: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """[B] size of the perturbation, and whether x is inside box and budget, fixed entries kept.
 
-    x [R,*]: points of rows [R] of the problem, by default of all.
+    Of rows that are not `among` [B], if given, any size, and not inside.
     """
-    x0, eps, free = p.x0, p.eps, p.free
-    if rows is not None:
-        x0, eps = x0.index_select(0, rows), eps.index_select(0, rows)
-        free = None if free is None else free.index_select(0, rows)
-    size = p.norm.size(x - x0)
+    if among is None or not among.is_cpu:  # which rows: a GPU would have to be awaited
+        size, inside = _size_and_fits(x, p.x0, p.eps, p.norm, p.free)
+        return size, inside if among is None else among & inside
+    rows = among.nonzero()[:, 0]
+    if len(rows) == 1:  # never alone: its sum may be split among threads, and rounded otherwise
+        rows = torch.cat([rows, rows])
+    some, some0, eps = (column.index_select(0, rows) for column in (x, p.x0, p.eps))
+    free = None if p.free is None else p.free.index_select(0, rows)
+    size, inside = _size_and_fits(some, some0, eps, p.norm, free)
+    return size.new_zeros(len(x)).index_copy(0, rows, size), among.index_copy(0, rows, inside)
+
+
+def _size_and_fits(
+    x: Tensor, x0: Tensor, eps: Tensor, norm: Norm, free: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    size = norm.size(x - x0)
     flat = x.flatten(1)
     boxed = (flat.amin(1) >= BOX[0]) & (flat.amax(1) <= BOX[1])  # NaN fails both
     if free is not None:
