@@ -76,8 +76,8 @@ class Proofs(NamedTuple):
     """What certificates say of a run's samples.
 
     share: of those that are certified and that it did not break; radius_p50: of a run without a
-    budget the median certified radius, and within: ids of samples that have a perturbation found
-    within theirs.
+    budget the median certified radius; within: ids of samples that have a perturbation found within
+    their radius.
     """
 
     share: float | None = None
@@ -101,7 +101,8 @@ def contradiction(samples: Sequence[int]) -> str:
     more = f" and {len(samples) - 3} more" if len(samples) > 3 else ""
     return (
         f"error of soundness: an attack found perturbations within the certified radius of "
-        f"{len(samples)} samples ({which}{more}): the bounds are wrong, or a file was changed"
+        f"{len(samples)} samples ({which}{more}): the bounds are wrong, a file was changed, or "
+        "both are equal up to the rounding of float32"
     )
 
 
@@ -137,45 +138,51 @@ def bracket(rows: Sequence[Mapping[str, Any]], store: Store) -> Bracket:
 def proofs(paths: Sequence[Location], runs: Sequence[Run]) -> dict[str, Proofs]:
     """By run id what is certified of a run's samples.
 
-    paths: of the runs' files; certificates are those beside them, of the same weights and threat
-    model, by any method, of radii the largest. Runs without any are left out; those of a target
-    too. Samples without one are not certified, or up to 0. Raises UserError for a damaged table.
+    paths: of the runs' files; certificates are those beside them, of the same weights, data, norm
+    and budget or of no budget, by any method, the largest. A radius certifies each budget up to it.
+    Runs without any are left out; those of a target too. Samples without one are not certified, or
+    up to 0. Raises UserError for a damaged table.
     """
     beside = [sibling_table(path, "certificates").parent for path in paths]
     proven = {folder: _proven(folder) for folder in dict.fromkeys(beside)}
     found = {}
     for path, folder, run in zip(paths, beside, runs, strict=True):
         info = run.info
-        known = proven[folder].get(tuple(info[name] for name in _ABOUT))
-        if info["target"] is not None or known is None:
+        eps, about = info["eps"], tuple(info[name] for name in _ABOUT)
+        tables = proven[folder]
+        known = {e: tables[*about, e] for e in (eps, math.inf) if (*about, e) in tables}
+        if info["target"] is not None or not known:
             continue
-        if math.isinf(info["eps"]):
-            sizes = _sizes(path, info)
-            radii = {sample: known.get(sample, 0.0) for sample in sizes}
-            proof = Proofs(None, median(radii.values()), _within(radii, sizes))
+        sizes = _sizes(path, info)
+        radii = {sample: known.get(math.inf, {}).get(sample, 0.0) for sample in sizes}
+        within = _within(radii, sizes)
+        if math.isinf(eps):
+            proof = Proofs(None, median(radii.values()), within)
         else:
-            columns = (run.samples[name].to_pylist() for name in ("sample_id", "adversarial"))
-            kept = [s for s, adversarial in zip(*columns, strict=True) if not adversarial]
-            proof = Proofs(sum(s in known for s in kept) / len(run.samples))
+            at = known.get(eps, {})
+            kept = [s for s, size in sizes.items() if math.isinf(size)]
+            proof = Proofs(sum(s in at or radii[s] >= eps for s in kept) / len(sizes), None, within)
         found[info["run_id"]] = proof
     return found
 
 
-_ABOUT = ("model_hash", "norm", "eps")
+_ABOUT = ("model_hash", "data", "norm")
+"""What a certificate and a run have in common. data: its fixed features belong to a threat too."""
 
 
 def _proven(folder: Location) -> dict[tuple[Any, ...], dict[int, float]]:
-    """The certified samples of the certificates of a folder, by weights, norm and eps.
+    """The certified samples of the certificates of a folder, by `_ABOUT` and eps.
 
     Each with the largest size it is certified for.
     """
     found: dict[tuple[Any, ...], dict[int, float]] = {}
-    columns = (*_ABOUT, "smoothed", "sample_id", "label", "predicted", "certified", "radius")
+    about = (*_ABOUT, "eps")
+    columns = (*about, "smoothed", "sample_id", "label", "predicted", "certified", "radius")
     for path in parquet_files(folder):
         for row in read_sibling(path, "certificates", columns):
             if row["smoothed"]:
                 continue
-            samples, sample = found.setdefault(tuple(row[n] for n in _ABOUT), {}), row["sample_id"]
+            samples, sample = found.setdefault(tuple(row[n] for n in about), {}), row["sample_id"]
             if math.isinf(row["eps"]):
                 samples[sample] = max(samples.get(sample, 0.0), _radius(row))
             elif row["certified"]:
@@ -197,15 +204,16 @@ def _within(radii: Mapping[int, float], sizes: Mapping[int, float]) -> tuple[int
 def _attacked(
     about: Mapping[str, Any], samples: set[int], store: Store
 ) -> dict[str, dict[int, float]]:
-    """`_sizes` of the latest run of the same weights and threat that has some of these samples.
+    """`_sizes` of the latest run that has some of these samples, of the same weights and threat.
 
-    Of every such run where there is no budget.
+    The same data, too. Of every such run where there is no budget.
     """
-    columns = ("run_id", *_ABOUT, "target", "started_at")
+    shared = (*_ABOUT, "eps")
+    columns = ("run_id", *shared, "target", "started_at")
     same = [
         row
         for row in store.rows(columns)
-        if row["target"] is None and all(row[name] == about[name] for name in _ABOUT)
+        if row["target"] is None and all(row[name] == about[name] for name in shared)
     ]
     found = {}
     for info in sorted(same, key=lambda row: (row["started_at"], row["run_id"]), reverse=True):

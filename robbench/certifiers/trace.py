@@ -139,6 +139,8 @@ class _Reader:
         layer = self._layer(node, self._values[reads[0]])
         if read[0] is not node.args[0] or len(reads) != (2 if isinstance(layer, Sum) else 1):
             raise UnknownError(f"{_name(node)} of {len(reads)} values")
+        if len({self._values[i].shape for i in reads}) > 1:
+            raise UnknownError(f"{_name(node)} of values of several shapes")
         with torch.no_grad():
             self._values.append(layer(*(self._values[i] for i in reads)))
         self._nodes.append(Node(layer, reads))

@@ -190,6 +190,11 @@ class Branching(nn.Module):
         return x if x.sum() > 0 else -x
 
 
+class Gated(nn.Module):
+    def forward(self, x):
+        return (x + F.relu(x).mean((2, 3), keepdim=True)).flatten(1)
+
+
 @pytest.mark.parametrize(
     ("layer", "named"),
     [
@@ -209,6 +214,12 @@ def test_what_is_not_known_is_named(layer, named):
     with pytest.raises(UserError, match=named) as caught:
         trace(model, torch.rand(2, 3, 2, 2))
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_sum_of_two_shapes_is_refused():
+    """Weights that are pushed back through it have the larger shape, which the other has not."""
+    with pytest.raises(UserError, match="'add' of values of several shapes"):
+        trace(classifier(Gated(), 12, (3, 2, 2)), torch.rand(2, 3, 2, 2))
 
 
 def test_a_mean_with_a_divisor_of_its_own_is_refused():

@@ -6,6 +6,7 @@ import math
 import shutil
 from statistics import median
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -327,6 +328,52 @@ def test_a_perturbation_within_a_radius_is_said_to_be_an_error(own, cli):
         cli("compare m --where threat=linf:inf --out", own).out.split()
     )
     assert "error of soundness" in " ".join(cli(f"show {row['run_id']} --out", own).out.split())
+
+
+def test_a_radius_certifies_smaller_budgets(own, cli):
+    """In compare, as certificates of that budget do; a perturbation within it is flagged."""
+    asked = "compare m --where threat=linf:0.05 --json --out"
+    cli(CERTIFY, own, "--method", "ibp", "--quiet")
+    (with_budget,) = cli(asked, own).json["rows"]
+    shutil.rmtree(own / "results" / "certificates")
+    cli(f"{RADII} 40 --method ibp --quiet --out", own)
+    (row,) = cli(asked, own).json["rows"]
+    assert row["certified_accuracy"] == with_budget["certified_accuracy"] > 0
+    assert (row["certified_radius_p50"], row["flags"]) == (None, with_budget["flags"])
+    (path,) = (own / "results" / "certificates").glob("*.parquet")
+    rows = [row | {"radius": 0.9 if row["radius"] else 0.0} for row in rows_of(own)]
+    Store(own).write_certificates(path.stem, rows)
+    (row,) = cli(asked, own).json["rows"]
+    assert "unsound" in [flag["name"] for flag in row["flags"]]
+    assert row["certified_accuracy"] <= row["robust_accuracy"]
+
+
+def test_certificates_with_fixed_features_say_nothing_of_a_run_without(cli, tmp_path):
+    """The samples are the same, but less may change."""
+    x = np.random.default_rng(0).uniform(size=(60, 3)).round(3)
+    table = ["a,b,c,y", *(f"{a},{b},{c},{int(a + b > 1)}" for a, b, c in x)]
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.csv").write_text("\n".join(table))
+    data, out = f"csv:{tmp_path},label=y", tmp_path / "S"
+    words = f"--data {data} --model mlp:width=8,depth=1 --threat linf:0.1 --epochs 1 --name t"
+    done = cli(f"train {words} --quiet --out", out)
+    assert done.code == 0, done.err
+    cli("attack t --attack fab --threat linf:inf --limit 20 --quiet --out", out)
+    cli("attack t --attack pgd:steps=5 --threat linf:0.1 --limit 20 --quiet --out", out)
+    certify = [
+        f"certify t --threat linf:{eps} --limit 20 --method ibp --json --out"
+        for eps in ("inf", "0.1")
+    ]
+    for words in certify:
+        done = cli(words, out, "--data", f"{data},fixed=(a,b)")
+        assert done.code == 0, done.err
+        assert done.json["rows"][0]["runs"] == []
+    rows = cli("compare t --allow attack --json --out", out).json["rows"]
+    assert len(rows) == 2
+    for row in rows:
+        assert (row["certified_accuracy"], row["certified_radius_p50"]) == (None, None)
+    for words in certify:
+        assert len(cli(words, out).json["rows"][0]["runs"]) == 1
 
 
 def test_a_radius_is_that_of_the_sample_alone(own, cli):
