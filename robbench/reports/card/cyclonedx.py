@@ -91,7 +91,7 @@ def _metric(one: Evaluation, metric: Metric) -> dict[str, Any]:
     about = [facts["threat"]["text"], attack_text(facts), where]
     if metric.name == "clean accuracy":
         about = [where]
-    elif metric.name == CERTIFIED:
+    elif metric.name in CERTIFIED:
         about = [facts["threat"]["text"], where]
     found: dict[str, Any] = {
         "type": metric.name,

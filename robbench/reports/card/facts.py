@@ -18,8 +18,8 @@ from robbench.statistics.proportions import wilson
 from robbench.store.run import Run
 
 Row = Mapping[str, Any]
-CERTIFIED = "certified accuracy"
-"""The name of the metric that is no attack's."""
+CERTIFIED = ("certified accuracy", "median certified radius")
+"""The names of the metrics that are no attack's."""
 
 
 class Weights(NamedTuple):
@@ -147,10 +147,12 @@ def _metrics(row: Row) -> list[Metric]:
         found.append(_rate(row, "robust_accuracy", texts.rates(row)[0]))
     if (share := row["certified_accuracy"]) is not None:
         n = row["n_samples"]
-        found.append(Metric(CERTIFIED, share, *wilson(round(share * n), n)))
+        found.append(Metric(CERTIFIED[0], share, *wilson(round(share * n), n)))
     if (median := row["distance_p50"]) is not None:
         size = median if math.isfinite(median) else None
         found.append(Metric(f"median {row['norm']} distance", size))
+    if (radius := row["certified_radius_p50"]) is not None:
+        found.append(Metric(CERTIFIED[1], radius))
     return found
 
 

@@ -22,7 +22,8 @@ MARK = "robbench_version"
 _BOUND = (
     "Robust accuracy: share of the samples for which the attack found no misclassified point "
     "inside the threat model, an upper bound of the truth. Certified accuracy is a lower one. "
-    "Under a corruption: share classified correctly. Intervals: Wilson, 95 %."
+    "Likewise the true distance of a sample lies between its certified radius and the distance "
+    "found. Under a corruption: share classified correctly. Intervals: Wilson, 95 %."
 )
 
 
@@ -57,10 +58,10 @@ def _metric(one: Evaluation, metric: Metric) -> dict[str, Any]:
         about, kind = {}, "accuracy"
     elif facts["threat"]["eps"] is not None:
         title = f"{title} under {about['threat']}"
-    if metric.name == CERTIFIED:
+    if metric.name in CERTIFIED:
         del about["attack"]
     subset = facts["data"]["subset"]
-    attacked = metric.name not in ("clean accuracy", CERTIFIED)
+    attacked = metric.name not in ("clean accuracy", *CERTIFIED)
     unfinished = facts["counts"]["n_unfinished"] if attacked else 0
     bounds = {} if metric.low is None else {"interval_95": [metric.low, metric.high]}
     args = {
@@ -113,7 +114,7 @@ def _number(metric: Metric | None) -> str:
         return texts.NOTHING
     if metric.value is None:
         return "none found"
-    if "distance" in metric.name:
+    if metric.low is None:
         return texts.digits(metric.value, 3)
     return f"{texts.percent(metric.value)} ({texts.bounds(metric.low, metric.high)})"
 

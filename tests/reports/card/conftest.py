@@ -43,7 +43,7 @@ ENDLESS: dict[str, Any] = {
 
 @pytest.fixture
 def subject(stored: Callable[..., Any], make_samples: Callable[..., Any]) -> Callable[..., Subject]:
-    """`subject(weights=None, points=..., certified=..., **changes)`: of two runs, one endless."""
+    """`subject(weights=None, points=..., certified=..., radius=...)`: of two runs, one endless."""
 
     def make(
         *,
@@ -51,6 +51,7 @@ def subject(stored: Callable[..., Any], make_samples: Callable[..., Any]) -> Cal
         checks: tuple[Any, ...] = (),
         points: bool = True,
         certified: float | None = None,
+        radius: float | None = None,
         **changes: Any,
     ) -> Subject:
         runs = [
@@ -63,8 +64,8 @@ def subject(stored: Callable[..., Any], make_samples: Callable[..., Any]) -> Cal
                 **(ENDLESS | changes),
             ),
         ]
-        shares = {} if certified is None else {"aaaa11111111": Proofs(certified)}
-        rows = compare_read(runs, allow=KINDS, checks={}, certified=shares).rows
+        proven = {"aaaa11111111": Proofs(certified), "bbbb22222222": Proofs(None, radius)}
+        rows = compare_read(runs, allow=KINDS, checks={}, certified=proven).rows
         return Subject(
             "at",
             "mlp:width=16",

@@ -39,6 +39,20 @@ def test_a_run_without_a_budget_has_a_distance(subject):
     assert endless.facts["counts"]["n_robust"] is None
 
 
+def test_a_certified_radius_is_no_attacks(subject):
+    """Beside the distance, in each form of the card."""
+    one = subject(radius=0.125)
+    assert one.evaluations[1].metrics[2] == ("median certified radius", 0.125, None, None)
+    metrics = {metric["type"]: metric["args"] for metric in results(one)[1]["metrics"]}
+    assert "attack" in metrics["median_l2_distance"]
+    assert "attack" not in metrics["median_certified_radius"]
+    assert metrics["median_certified_radius"]["threat"] == "l2:inf"
+    assert "| 0.531 | 0.125 |" in section(one)
+    card = bom(one)["metadata"]["component"]["modelCard"]["quantitativeAnalysis"]
+    slices = {each["type"]: each["slice"] for each in card["performanceMetrics"]}
+    assert "pgd" not in slices["median certified radius"]
+
+
 def test_a_target_has_its_own_words(subject):
     """The share of samples that did not reach it is no robust accuracy."""
     found = subject(target="3", threat="linf:0.15 -> 3").evaluations[0]
