@@ -43,7 +43,8 @@ def shown_on(
 
     def watch(found: Progress) -> None:
         nonlocal began
-        began = now() if began is None or not found.entries else began
+        waiting = not (found.entries or found.work.queries)  # a corruption has no entries
+        began = now() if began is None or waiting else began
         elapsed = now() - began
         facts = [f"{found.samples}/{found.total} decided"]
         if math.isfinite(plan.threats[-1].eps):

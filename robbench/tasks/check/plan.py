@@ -12,11 +12,13 @@ from typing import Any
 
 from torch import nn
 
+from robbench.core.corruptions import is_corruption
 from robbench.core.device import find_device
 from robbench.core.errors import UserError
 from robbench.core.spec import short_hash, validate
 from robbench.core.trust import names_from, refuse_private
 from robbench.store.answers import same_answers
+from robbench.store.row import run_row
 from robbench.store.run import Run, attacked_model, read_run
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
@@ -113,7 +115,7 @@ def plan_check(
 
 
 def _find_run(text: str, store: Store) -> Path | None:
-    """The run that a text means, of several the latest; None when it means none.
+    """The run that a text means, of several the latest attack; None when it means none.
 
     Raises UserError where files cannot be read.
     """
@@ -121,7 +123,9 @@ def _find_run(text: str, store: Store) -> Path | None:
     if not text.endswith(".parquet") and not any(runs.glob("*.parquet")):
         return None
     try:
-        return store.find_local([text])[-1]
+        found = store.find_local([text])
+        attacks = (p for p in reversed(found) if not is_corruption(run_row(p, ("norm",))["norm"]))
+        return next(attacks, found[-1])
     except UserError:
         if text.endswith(".parquet") or any(runs.glob(f"{glob.escape(text)}*.parquet")):
             raise

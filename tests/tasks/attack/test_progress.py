@@ -54,6 +54,16 @@ def test_before_anything_is_decided_it_says_how_fast_it_is_and_what_is_left(tmp_
     ]  # fmt: skip
 
 
+def test_the_rate_of_a_corruption_which_has_no_attacks_counts_from_its_begin(tmp_path):
+    clock, bar = [100.0], Noting()
+    watch = shown_on(bar, plan(tmp_path), None, lambda: clock[0])
+    for queries in (0, 40, 80):
+        watch(Progress(queries // 8, 10, 0, queries // 8, 0.2, [], Work(queries=queries)))
+        clock[0] += 2
+    rates = [text.rpartition(", ")[2] for _, text, _ in bar.lines]
+    assert rates[1:] == ["20 queries/s", "20 queries/s"]
+
+
 def test_a_forecast_tells_sooner_that_samples_fall(tmp_path):
     """Earlier runs needed 50 of the 100 steps: 30 more at 0.2 s each."""
     chosen = plan(tmp_path)

@@ -25,10 +25,14 @@ PGD = "--attack pgd:steps=20 --threat linf:0.15"
 
 
 def test_check_of_a_model_with_runs_takes_its_latest_run(mine: Path, cli, table, by_name) -> None:
-    """Every registered check, on the run's samples, replacing what came by itself."""
+    """Every registered check, on the run's samples, replacing what came by itself.
+
+    A later run under a corruption is no attack: it is passed over.
+    """
+    run = table(mine, "runs")[0]
+    assert cli("attack at --threat corruption:fog@1 --limit 5 --out", mine).code == 0
     done = cli("check at --limit 24 --json --out", mine)
     assert done.code == 0, done.err + done.out
-    run = table(mine, "runs")[0]
     assert done.json["subject"] == run["run_id"]
     assert [row["check"] for row in done.json["rows"]] != []
     assert set(by_name(done.json["rows"])) == {check.name for check in CHECKS}
