@@ -54,12 +54,14 @@ def check_loss(given: str | Loss | type[Loss], classes: int = 4) -> None:
     reached = any(grad is not None and bool(grad.abs().sum() > 0) for grad in grads)
     require(reached, "its gradient must reach the weights")
     if not loss.batch_coupled:
+        # Values may be differences of larger ones, and kernels round by the place of a row.
+        rounding = 1e-6 + 1e-5 * float(values.detach().abs().max())
         order = torch.arange(len(split)).flip(0)
         moved = loss(_step(model, split.take(order), inner, teacher))
-        same = torch.allclose(moved, values[order], atol=1e-6)
+        same = torch.allclose(moved, values[order], atol=rounding)
         require(same, "a sample's value must not depend on its place")
         part = loss(_step(model, split.take(torch.arange(8)), inner, teacher))
-        same = torch.allclose(part, values[:8], atol=1e-6)
+        same = torch.allclose(part, values[:8], atol=rounding)
         require(same, "it depends on the batch: set batch_coupled = True")
     _check_fit(loss, model, split)
 
