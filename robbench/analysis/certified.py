@@ -95,6 +95,13 @@ class Proofs(NamedTuple):
         return {"certified_accuracy": self.share, "certified_radius_p50": self.radius_p50}
 
 
+def add_proofs(rows: Iterable[dict[str, Any]], found: Mapping[str, Proofs]) -> None:
+    """Put into the rows of `compare` what is certified of their runs: found by run id."""
+    for row in rows:
+        proof = found.get(row["run_id"], Proofs())
+        row |= {**proof.columns(), "flags": [*row["flags"], *proof.flags()]}
+
+
 def contradiction(samples: Sequence[int]) -> str:
     """That perturbations of these samples were found within their certified radii."""
     which = ", ".join(f"{sample:016x}" for sample in samples[:3])
@@ -168,21 +175,21 @@ def proofs(paths: Sequence[Location], runs: Sequence[Run]) -> dict[str, Proofs]:
 
 _ABOUT = ("model_hash", "data", "norm")
 """What a certificate and a run have in common. data: its fixed features belong to a threat too."""
+_AT = (*_ABOUT, "eps")
 
 
 def _proven(folder: Location) -> dict[tuple[Any, ...], dict[int, float]]:
-    """The certified samples of the certificates of a folder, by `_ABOUT` and eps.
+    """The certified samples of the certificates of a folder, by `_AT`.
 
     Each with the largest size it is certified for.
     """
     found: dict[tuple[Any, ...], dict[int, float]] = {}
-    about = (*_ABOUT, "eps")
-    columns = (*about, "smoothed", "sample_id", "label", "predicted", "certified", "radius")
+    columns = (*_AT, "smoothed", "sample_id", "label", "predicted", "certified", "radius")
     for path in parquet_files(folder):
         for row in read_sibling(path, "certificates", columns):
             if row["smoothed"]:
                 continue
-            samples, sample = found.setdefault(tuple(row[n] for n in about), {}), row["sample_id"]
+            samples, sample = found.setdefault(tuple(row[n] for n in _AT), {}), row["sample_id"]
             if math.isinf(row["eps"]):
                 samples[sample] = max(samples.get(sample, 0.0), _radius(row))
             elif row["certified"]:
@@ -208,12 +215,11 @@ def _attacked(
 
     The same data, too. Of every such run where there is no budget.
     """
-    shared = (*_ABOUT, "eps")
-    columns = ("run_id", *shared, "target", "started_at")
+    columns = ("run_id", *_AT, "target", "started_at")
     same = [
         row
         for row in store.rows(columns)
-        if row["target"] is None and all(row[name] == about[name] for name in shared)
+        if row["target"] is None and all(row[name] == about[name] for name in _AT)
     ]
     found = {}
     for info in sorted(same, key=lambda row: (row["started_at"], row["run_id"]), reverse=True):

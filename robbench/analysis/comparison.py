@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from robbench.analysis.answer import Answer, Checks, answers
-from robbench.analysis.certified import Proofs, proofs
+from robbench.analysis.certified import Proofs, add_proofs, proofs
 from robbench.analysis.checked import state
 from robbench.analysis.checkpoints import join_checkpoints, of_last
 from robbench.analysis.choose import choose, said
@@ -112,11 +112,10 @@ def compare_read(
         runs, last = join_checkpoints(runs)
     marks = _refuse_mixtures(runs, allow)
     rows = compare(runs)
+    add_proofs(rows, certified or {})
     for row, differing in zip(rows, marks, strict=True):
         row["differs"] = differing
         row |= of_last(last.get(row["run_id"]))
-        proof = (certified or {}).get(row["run_id"], Proofs())
-        row |= {**proof.columns(), "flags": [*row["flags"], *proof.flags()]}
         row["checks"] = None if checks is None else state(checks.get(row["run_id"], ()))
     apart = [row for row in rows if (row["note"] or "").startswith(NOTHING_IN_COMMON)]
     if apart and "samples" not in allow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robbench.analysis.certified import Proofs
+from robbench.analysis.certified import add_proofs
 from robbench.analysis.compare import WITHOUT_BUDGET, compare
 from robbench.analysis.corrupted import under_corruptions
 from robbench.analysis.seeds import over_training_seeds
@@ -88,9 +88,7 @@ def _rows(material: ReportData) -> list[dict[str, Any]]:
     """The rows of `compare`, or over seeds, with the names the page has for the models."""
     runs, names = material.runs, model_names(material.runs)
     rows = compare(runs)
-    for row in rows:
-        proof = material.certified.get(row["run_id"], Proofs())
-        row |= {**proof.columns(), "flags": [*row["flags"], *proof.flags()]}
+    add_proofs(rows, material.certified)
     if material.over_seeds:
         return over_training_seeds(runs, rows)
     return [{**row, "model": name_of(run, names)} for run, row in zip(runs, rows, strict=True)]
