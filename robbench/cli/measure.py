@@ -64,9 +64,11 @@ def measure(
     """
     from robbench.store.address.copies import shown
     from robbench.store.store import Store
-    from robbench.tasks.measure.run import measure as measure_runs
 
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
+    store.find_local(runs)  # before torch, which takes seconds to load
+    from robbench.tasks.measure.run import measure as measure_runs
+
     found = measure_runs(
         runs,
         model=model,

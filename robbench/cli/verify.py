@@ -11,6 +11,7 @@ from robbench.cli import options as o
 from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_result, print_rich, reported
 from robbench.cli.streams import result_of_a_verdict
+from robbench.core.escaping import one_line
 
 WHAT = "What to verify"
 PACK = "What to pack"
@@ -67,8 +68,14 @@ def verify(
 ) -> None:
     """Confirm published numbers from stored points. Exit 1 = refuted, 4 = not enough evidence.
 
+    Prints what is not confirmed; with --verbose every number.
+
     Example: robbench verify at.zip
     """
+    from robbench.store.bundle import require_there
+    from robbench.store.store import Store
+
+    require_there(targets, Store(out))  # before torch, which takes seconds to load
     from robbench.reports.terminal.verified import summary, verified_table
     from robbench.tasks.verify.run import plain_rows
     from robbench.tasks.verify.run import verify as run
@@ -90,8 +97,12 @@ def verify(
             print_json("robbench.verify/1", claims=claims, exit_code=code)
         else:
             for one, each in zip(found, rows, strict=True):
-                print_rich(verified_table(one.title, each, bound=one.bound))
-                print_result()
+                shown = [row for row in each if verbose or row["verdict"] != "confirmed"]
+                if shown:
+                    print_rich(verified_table(one.title, shown, bound=one.bound))
+                    print_result()
+                elif one.info is None:
+                    print_result(one_line(one.title))
             print_result(summary([row for each in rows for row in each]))
     if code:
         raise typer.Exit(code)
@@ -116,6 +127,9 @@ def bundle(
 
     Example: robbench bundle at -o at.zip
     """
+    from robbench.store.store import Store
+
+    Store(out).find_local(runs)  # before torch, which takes seconds to load
     from robbench.tasks.bundle import bundle as run
 
     reporter = Reporter(quiet=quiet, verbose=verbose)

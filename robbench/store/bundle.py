@@ -20,6 +20,7 @@ from robbench.core.errors import UserError
 from robbench.core.files import sha256, write_output
 from robbench.core.spec import checked
 from robbench.store.archive import BROKEN, extract, opened, write_archive
+from robbench.store.store import Store
 
 SCHEMA = "robbench.bundle/1"
 MANIFEST = "manifest.json"
@@ -75,6 +76,16 @@ def is_bundle(name: str) -> bool:
             return file.read(2) == b"PK"
     except (OSError, ValueError):
         return False
+
+
+def require_there(names: Sequence[str], store: Store) -> None:
+    """Raises UserError for a name that is neither a zip file of ours nor a run of the store."""
+    for name in names:
+        if is_bundle(name):
+            with opened(Path(name)):
+                pass
+        else:
+            store.find_local([name])
 
 
 def write_bundle(path: Path, members: Mapping[str, Path], facts: Mapping[str, Any]) -> None:

@@ -1,5 +1,8 @@
 """`robbench verify` and `robbench bundle`: exit codes, what is printed, and bad input."""
 
+import re
+import subprocess
+import sys
 import zipfile
 
 import pytest
@@ -25,8 +28,12 @@ def test_a_run_is_packed_and_verified(out, cli, tmp_path):
     done = cli("verify", tmp_path / "at.zip", "--out", tmp_path)
     assert (done.code, done.err.count("error")) == (0, 0)
     assert told in "".join(done.out.split())
-    assert "<= " in done.out
-    assert done.out.splitlines()[-1].endswith(" confirmed")
+    *_, last = lines = done.out.splitlines()
+    assert len(lines) == 2
+    count = int(last.removesuffix(" confirmed"))
+    whole = cli("verify --verbose", tmp_path / "at.zip", "--out", tmp_path).out
+    assert "<= " in whole
+    assert len([line for line in whole.splitlines() if line.endswith(" confirmed")]) == count + 1
     done = cli("bundle at --json -o", tmp_path / "2.zip", "--quiet", "--out", out)
     assert (done.json["schema"], done.json["sha256"], done.err) == ("robbench.bundle/1", told, "")
 
@@ -48,6 +55,9 @@ def test_a_flipped_byte_ends_with_1_and_its_place(out, cli, tmp_path):
 def test_without_evidence_the_command_ends_with_4(store, cli):
     """A run without points: the table says which numbers are open."""
     assert cli("attack at --limit 20 --attack fgsm --quiet --out", store).code == 0
+    table, last = cli("verify at --out", store).out.rsplit("\n\n", 1)
+    assert ("robust accuracy" in table, "clean accuracy" in table) == (True, False)
+    assert re.fullmatch(r"\d+ confirmed, 2 unconfirmed\n", last)
     done = cli("verify at --json --out", store)
     verdicts = {row["claim"]: row["verdict"] for row in done.json["claims"]}
     assert (done.code, done.json["exit_code"]) == (4, 4)
@@ -86,3 +96,18 @@ def test_bad_input_is_one_line_and_2(cli, tmp_path, monkeypatch, snapshot, words
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
     assert said in done.err
     assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "words", ["verify no.zip", "verify no", "bundle no -o b.zip", "measure no"]
+)
+def test_a_name_that_means_nothing_is_refused_before_torch_loads(tmp_path, words):
+    """It takes seconds."""
+    code = (
+        "import sys; from robbench.cli.app import run; "
+        f"code = run({words.split()}); assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
