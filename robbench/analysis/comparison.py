@@ -189,8 +189,8 @@ def _mixture(found: Mapping[Difference, list[tuple[Run, Run]]], runs: Sequence[R
     )
     allowed = " ".join(f"--allow {kind}" for kind in kinds)
     return (
-        f"the {len(runs)} runs differ in {'; '.join(said)}{more}. Choose with {choose}, or "
-        f"show them together with {allowed}"
+        f"the {len(runs)} runs differ in {'; '.join(said)}{more}. Show them together with "
+        f"{allowed}, or choose with {choose}"
     )
 
 

@@ -26,10 +26,11 @@ _OF_ALL = (
 
 def title(row: Row) -> str:
     """Of the table that a row is in."""
-    return f"{row['data']} {row['split']}, {_count(row)}, {row['n_samples']} samples"
+    return f"{row['data']} {row['split']}, {count(row)}, {row['n_samples']} samples"
 
 
-def _count(row: Row) -> str:
+def count(row: Row) -> str:
+    """The number of corruptions and severities that a row counts, in words."""
     kinds = Counter(threat.partition("@")[0] for threat in row["threats"])
     if len(kinds) == 1 or len(set(kinds.values())) > 1:
         return f"{len(row['threats'])} threat models of corruptions"
@@ -60,6 +61,28 @@ def by_corruption(rows: Sequence[Row]) -> tuple[list[Row], list[Column]]:
     shown = [_column("corruption", "corruption", lambda row: row["corruption"], right=False)]
     for i, row in enumerate(rows):
         shown.append(_column(row["model"], row["model"], _percent(str(i))))
+    return found, shown
+
+
+def by_severity(group: Sequence[Row], rows: Sequence[Row]) -> tuple[list[Row], list[Column]]:
+    """A row for each corruption and model with the accuracy at each severity, and their mean.
+
+    rows: of `compare`, with those of the runs of the group.
+    """
+    of_run = {row["run_id"]: row for row in rows}
+    found: list[Row] = []
+    for name in group[0]["corruptions"]:
+        for one in group:
+            runs = [of_run[run_id] for run_id in one["run_ids"]]
+            mine = [run for run in runs if run["norm"] == f"{PREFIX}{name}"]
+            rates = {f"{run['eps']:g}": run["robust_accuracy"] for run in mine}
+            mean = one["corruptions"][name]
+            found.append({"corruption": name, "model": one["model"], **rates, "mean": mean})
+    severities = sorted({f"{of_run[run_id]['eps']:g}" for run_id in group[0]["run_ids"]})
+    shown = [_column("corruption", "corruption", lambda row: row["corruption"], right=False)]
+    if len(group) > 1:
+        shown.append(_column("model", "model", lambda row: row["model"], right=False))
+    shown += [_column(name, name, _percent(name)) for name in (*severities, "mean")]
     return found, shown
 
 
@@ -120,7 +143,7 @@ def _worst(row: Row) -> str:
 
 
 def _percent(name: str) -> Callable[[Row], str]:
-    return lambda row: texts.percent(row[name])
+    return lambda row: texts.percent(row.get(name))
 
 
 def _to_first(row: Row) -> str:

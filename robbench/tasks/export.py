@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from robbench.analysis.certified import proofs
 from robbench.analysis.choose import choose
 from robbench.analysis.claims import with_contradictions
+from robbench.analysis.corrupted import under_corruptions
 from robbench.analysis.exported import COLUMNS, Record, record
 from robbench.core.errors import UserError, unknown
 from robbench.core.files import require_output, write_output
@@ -75,7 +76,7 @@ def export(
         for path, run in zip(paths, runs, strict=True)
     ]
     with _alone(Store(out).root / "results", say) if tool == "mlflow" else nullcontext():
-        rows, content = _written(tool, place, records)
+        rows, content = _written(tool, place, records, runs)
     return Exported(tool, rows, _warnings(runs), content)
 
 
@@ -87,12 +88,12 @@ def _alone(results: Path, say: Callable[[str], None]) -> AbstractContextManager[
 
 
 def _written(
-    tool: str, place: str, records: Sequence[Record]
+    tool: str, place: str, records: Sequence[Record], runs: Sequence[Run]
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     if tool == "bencher":
         from robbench.reports.exports.bencher import metric_format
 
-        content = metric_format(records)
+        content = metric_format(records, under_corruptions(runs))
         if place:
             text = json.dumps(content, indent=2, allow_nan=False) + "\n"
             write_output(Path(place), lambda temporary: temporary.write_text(text))

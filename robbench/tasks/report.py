@@ -136,7 +136,7 @@ def gather(
         command=command,
         over_seeds=over_seeds,
     )
-    shown = {run.info["run_id"] for run in material.shown}
+    shown = {run.info["run_id"] for run in material.single(material.shown)}
     with_points = [(path, run) for path, run in with_points if run.info["run_id"] in shown]
     found, reasons = _examples(with_points, data_dir) if with_points else ([], [])
     return dataclasses.replace(material, examples=found, no_examples=reasons)

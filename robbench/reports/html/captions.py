@@ -68,9 +68,17 @@ MISSING = {
         "No perturbation was found: robbench attack MODEL --attack fmn --threat "
         "l2:inf{place} looks for the smallest."
     ),
+    "curves": (
+        "Only accuracy under corruptions is here: robbench attack MODEL --threat "
+        "linf:2/255,4/255,8/255{place} gives a curve."
+    ),
+    "logit-margins": (
+        "Only accuracy under corruptions is here: robbench attack MODEL{place} gives margins "
+        "under an attack."
+    ),
     "classes": (
-        "Only runs without a budget are here: robbench attack MODEL --threat linf:8/255{place} "
-        "gives robust accuracy by class."
+        "No run under an attack with a budget is here: robbench attack MODEL --threat "
+        "linf:8/255{place} gives robust accuracy by class."
     ),
     "spectrum": "Nothing was measured: {command}",
     "training": "No model of these runs was trained by robbench train in this output folder.",
@@ -79,6 +87,10 @@ MISSING = {
         "after each of them adds a run."
     ),
     "gallery": "No run here kept its points: robbench attack MODEL --store-points{place}",
+    "cost": (
+        "A corruption takes two forwards per sample. Attacks cost more: robbench attack "
+        "MODEL{place}"
+    ),
     "checks": "Nothing was checked: {command}",
 }
 FOLDER = "Commands on this page look into the folder runs: for another one add --out DIR."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from robbench.analysis.certified import Proofs
 from robbench.analysis.commands import Command
 from robbench.analysis.compare import COLUMNS as COMPARED
+from robbench.analysis.corrupted import under_corruptions
 from robbench.analysis.seeds import recipe
+from robbench.analysis.series import Series, series_by_facts
 from robbench.reports.html.captions import ONE_SEED
 from robbench.store.run import Run
 from robbench.store.schema import DISTANCES
@@ -85,6 +88,25 @@ class ReportData:
     command: str = ""
     over_seeds: bool = False
     certified: Mapping[str, Proofs] = dataclasses.field(default_factory=dict)
+
+    @cached_property
+    def corrupted(self) -> Sequence[dict[str, Any]]:
+        """The means over corruptions, as `under_corruptions` has them; none over seeds."""
+        return [] if self.over_seeds else under_corruptions(self.runs)
+
+    def single(self, runs: Sequence[Run]) -> Sequence[Run]:
+        """Those of the runs that are in no mean over corruptions, of which a model may have 75."""
+        inside = {run_id for row in self.corrupted for run_id in row["run_ids"]}
+        return [run for run in runs if run.info["run_id"] not in inside]
+
+    def lines(self, runs: Sequence[Run]) -> dict[tuple[str, str, str], list[Series]]:
+        """`series_by_facts` of the runs, without those of means: a model's place is among all."""
+        single = {run.info["run_id"] for run in self.single(runs)}
+        found = {
+            key: [one for one in series if any(run.info["run_id"] in single for run in one.runs)]
+            for key, series in series_by_facts(runs).items()
+        }
+        return {key: series for key, series in found.items() if series}
 
     @property
     def shown(self) -> Sequence[Run]:

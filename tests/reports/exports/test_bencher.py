@@ -62,3 +62,25 @@ def test_the_latest_run_of_a_benchmark_counts(a_record):
     new = a_record(started=old.started + 1, measures={"robust_accuracy": Measure(0.75)})
     for records in ([old, new], [new, old]):
         assert metric_format(records)[old.title] == {"robust-accuracy": {"value": 0.75}}
+
+
+def test_corruptions_are_one_benchmark(a_record):
+    """Mean and worst of one model in place of its runs; others stay."""
+    threats = [f"corruption:fog@{n}" for n in (1, 5)]
+    clean = {"clean_accuracy": Measure(0.9)}
+    runs = [
+        a_record(run_id=str(i), title=f"ce on digits test, {threat}, none", measures=clean)
+        for i, threat in enumerate(threats)
+    ]
+    rates = {f"mean_accuracy{end}": 0.5 + by for end, by in (("", 0), ("_low", -0.25))}
+    rates |= {f"worst_accuracy{end}": 0.25 + by for end, by in (("", 0), ("_low", -0.125))}
+    row = {"mean_accuracy_high": 0.75, "worst_accuracy_high": 0.5, "run_ids": ["0", "1"]}
+    found = metric_format([a_record(), *runs], [rates | row | {"threats": threats}])
+    jsonschema.validate(found, SCHEMA)
+    title = "ce on digits test, 2 threat models of corruptions, none"
+    assert list(found) == [title, a_record().title]
+    assert found[title] == {
+        "corruptions-mean-accuracy": {"value": 0.5, "lower_value": 0.25, "upper_value": 0.75},
+        "corruptions-worst-accuracy": {"value": 0.25, "lower_value": 0.125, "upper_value": 0.5},
+        "clean-accuracy": {"value": 0.9},
+    }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from robbench.analysis.figure_data import by_class
-from robbench.analysis.series import numbers, series_by_facts
+from robbench.analysis.series import numbers
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.figures import bars as figures
 from robbench.reports.html.page import Cell, Head, Plot, Section, Table, in_words, percent
@@ -20,7 +20,7 @@ _MOST_CLASSES = 40
 def per_class(material: ReportData) -> Section:
     """Robust accuracy by class, a heat map for each data set, split and norm."""
     blocks: list[Any] = []
-    for (data, split, norm), series in series_by_facts(material.shown).items():
+    for (data, split, norm), series in material.lines(material.shown).items():
         runs = [(one, run) for one in series for run in one.budgets]
         if not runs:
             continue

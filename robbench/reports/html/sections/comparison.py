@@ -7,7 +7,6 @@ from typing import Any
 
 from robbench.analysis.certified import add_proofs
 from robbench.analysis.compare import WITHOUT_BUDGET, compare
-from robbench.analysis.corrupted import under_corruptions
 from robbench.analysis.seeds import over_training_seeds
 from robbench.analysis.series import model_names, name_of
 from robbench.core.limits import Limits
@@ -45,7 +44,8 @@ _COST = Head("F+B", "forwards and backwards per sample")
 
 def comparison(material: ReportData) -> Section:
     """Every run (or recipe) in one table; what all have in common is in its caption."""
-    rows = _rows(material)
+    every = _rows(material)
+    rows = corrupted.without(every, material.corrupted)
     blocks: list[Any] = []
     with_budget = [row for row in rows if row["robust_accuracy"] is not None]
     without = [row for row in rows if row["robust_accuracy"] is None]
@@ -55,14 +55,15 @@ def comparison(material: ReportData) -> Section:
         heads = [Head("median distance", "of the smallest perturbation found"), *_radius(rows)]
         heads += [*_CLEAN, Head("clean margin", "median logit margin"), _COST]
         blocks.append(_table(without, heads, _endless_cells))
-    means = [] if material.over_seeds else under_corruptions(material.runs)
-    for group in corrupted.groups(means):
+    said = [(_title(row), text) for row in rows for text in texts.warnings(row)]
+    warnings = _gathered(said)
+    for group in corrupted.groups(material.corrupted):
         in_all = corrupted.summary_columns(group)
         blocks.append(_plain_table(corrupted.title(group[0]), group, in_all))
-        each = corrupted.by_corruption(group)
-        blocks.append(_plain_table("By corruption", *each, folded=True))
-    said = [(_title(row), text) for row in rows for text in texts.warnings(row)]
-    if warnings := _gathered(said):
+        by_severity = corrupted.by_severity(group, every)
+        blocks.append(_plain_table("By corruption and severity", *by_severity))
+        warnings += corrupted.warnings(group, every)
+    if warnings:
         blocks.append(Notes(warnings, warning=True))
     remarks = [
         (_title(row), row["note"])
@@ -80,7 +81,7 @@ def comparison(material: ReportData) -> Section:
     proven = any(row["certified_accuracy"] is not None for row in rows)
     captions = [*([CERTIFIED] if proven else []), *([RADIUS] if _radius(rows) else [])]
     notes = [*_gathered(remarks), *feet, *captions]
-    notes += [corrupted.NOTE] if means else []
+    notes += [corrupted.NOTE] if material.corrupted else []
     return Section("comparison", "Comparison", [*blocks, Notes(notes)])
 
 
@@ -125,12 +126,10 @@ def _table(rows: Sequence[Row], heads: Sequence[Head], cells: Any) -> Table:
     )
 
 
-def _plain_table(
-    caption: str, rows: Sequence[Row], columns: Sequence[Column], *, folded: bool = False
-) -> Table:
+def _plain_table(caption: str, rows: Sequence[Row], columns: Sequence[Column]) -> Table:
     heads = [Head(column.head, number=column.right) for column in columns]
     cells = [[Cell(column.text(row)) for column in columns] for row in rows]
-    return Table(caption, heads, cells, folded=folded)
+    return Table(caption, heads, cells)
 
 
 def _group(row: Row, differ: Sequence[str]) -> str:

@@ -12,7 +12,9 @@ ROW_PIXELS = 30
 
 def cost(material: ReportData) -> Section:
     """What each run cost."""
-    runs, names = material.runs, model_names(material.runs)
+    runs, names = material.single(material.runs), model_names(material.runs)
+    if not runs:
+        return Section("cost", "Cost", [])
     titles = [f"{name_of(run, names)}, {run.info['threat']}" for run in runs]
     if len(set(titles)) < len(titles):
         titles = [

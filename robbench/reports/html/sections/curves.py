@@ -12,7 +12,7 @@ from robbench.analysis.plots.curves import curve_lines
 from robbench.analysis.plots.curves import security_curves as plotted
 from robbench.analysis.plots.lines import Line, mean_over_seeds
 from robbench.analysis.seeds import recipe
-from robbench.analysis.series import facts, series_by_facts
+from robbench.analysis.series import facts
 from robbench.core.threat_text import split_threat
 from robbench.reports.html.captions import ONE_BUDGET, SPREAD, WILSON
 from robbench.reports.html.data import ReportData
@@ -49,9 +49,10 @@ def security_curves(material: ReportData) -> Section:
         alt = f"Line chart of robust accuracy over {ball} eps. {words}."
         figure = figures.security_curves(lines, norm)
         blocks.append(Plot(f"{data} {split}, {ball}", alt, figure, data=table))
-    budgets = {run.info["eps"] for run in material.runs}
+    runs = material.single(material.runs)
+    budgets = {run.info["eps"] for run in runs}
     if len(budgets) == 1 and math.isfinite(min(budgets)):
-        budgets_up_to = _budgets_up_to(material.runs[0])
+        budgets_up_to = _budgets_up_to(runs[0])
         blocks.append(Notes([ONE_BUDGET.format(budgets=budgets_up_to)]))
     also = SPREAD if material.over_seeds else WILSON
     return Section("curves", "Security curves", blocks, also=also)
@@ -68,7 +69,7 @@ def _budgets_up_to(run: Run) -> str:
 
 def _lines(material: ReportData) -> dict[tuple[str, str, str], list[Line]]:
     """The lines of each figure; a model, or over seeds a recipe, has one place in all of them."""
-    by_facts = series_by_facts(material.runs)
+    by_facts = material.lines(material.runs)
     if not material.over_seeds:
         return {key: curve_lines(series) for key, series in by_facts.items()}
     recipes = list(dict.fromkeys(recipe(run.info) for run in material.runs))

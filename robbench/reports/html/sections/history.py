@@ -22,7 +22,7 @@ def over_time(material: ReportData) -> Section:
     """A figure of each model's runs on the same samples under the same threat and attack."""
     names = model_names(material.runs)
     blocks: list[Any] = []
-    for found in _histories(material.runs):
+    for found in _histories(material.single(material.runs)):
         place = model_place(str(found.info["model"]), names)
         blocks += [_plot(found, place), Notes(words.notes(found))]
     return Section("over-time", "Over time", blocks)

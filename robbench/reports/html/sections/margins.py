@@ -28,12 +28,14 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 def logit_margins(material: ReportData) -> Section:
     """Clean and worst logit margins, a figure for each threat model; one of them is open."""
     found: list[tuple[tuple[bool, int], Plot]] = []
-    for (data, split, _), series in series_by_facts(material.shown).items():
+    for (data, split, _), series in material.lines(material.shown).items():
         for eps in sorted({run.info["eps"] for one in series for run in one.runs}):
             lines = [(one, run) for one in series for run in one.runs if run.info["eps"] == eps]
             threat = texts.threat(lines[0][1].info["threat"])
             plot = _logit_figure(f"{data} {split}, {threat}", lines)
             found.append(((math.isfinite(eps), len(lines)), plot))
+    if not found:
+        return Section("logit-margins", "Logit margins", [])
     # Without a budget all worst margins are about zero. Of budgets that as many models share the
     # middle one tells most.
     best = [i for i, (rank, _) in enumerate(found) if rank == max(rank for rank, _ in found)]

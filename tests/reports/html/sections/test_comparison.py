@@ -8,7 +8,8 @@ import math
 from robbench.analysis.certified import Proofs
 from robbench.analysis.compare import compare
 from robbench.reports.html.data import ReportData
-from robbench.reports.html.page import Notes, Table
+from robbench.reports.html.page import Notes, Plot, Table
+from robbench.reports.html.render import page_sections
 from robbench.reports.html.sections.comparison import comparison
 
 
@@ -138,8 +139,8 @@ def test_certificates_are_a_column_and_a_sentence(add_run):
             assert table.rows[0][heads.index("clean acc.")].key == runs[0].info["clean_accuracy"]
 
 
-def test_models_under_corruptions_have_the_mean_beside_their_runs(add_run):
-    """As compare has it, and each corruption folded; not over seeds."""
+def test_models_under_corruptions_have_means_in_place_of_their_runs(add_run):
+    """As compare has it, with each severity, and no figures of them; not over seeds."""
     runs = [
         add_run(
             f"{severity}" * 12,
@@ -152,11 +153,18 @@ def test_models_under_corruptions_have_the_mean_beside_their_runs(add_run):
         )[1]
         for severity in (1, 5)
     ]
-    each, in_all, by_corruption = _tables(ReportData(runs))
-    assert len(each.rows) == 2
+    in_all, by_severity = _tables(ReportData(runs))
     mean = 50 * sum(run.info["robust_accuracy"] for run in runs)
     assert in_all.rows[0][2].text.startswith(f"{mean:.1f}%")
-    assert (by_corruption.folded, by_corruption.rows[0][0].text) == (True, "fog")
+    assert [head.text for head in by_severity.heads] == ["corruption", "1", "5", "mean"]
+    rates = [f"{100 * run.info['robust_accuracy']:.1f}%" for run in runs]
+    assert [cell.text for cell in by_severity.rows[0]] == ["fog", *rates, f"{mean:.1f}%"]
+    empty = {one.id for one in page_sections(ReportData(runs)) if not one.blocks}
+    assert empty >= {"curves", "logit-margins", "input-margins", "classes", "over-time", "cost"}
+    mixed = page_sections(ReportData([add_run("b" * 12)[1], *runs]))
+    drawn = [one for section in mixed for one in section.blocks if isinstance(one, Plot)]
+    assert drawn
+    assert not any("fog" in plot.alt or "fog" in plot.title for plot in drawn)
     notes = comparison(ReportData(runs)).blocks[-1]
     assert notes.lines[-1].startswith("mean: over all of them")
     assert len(_tables(ReportData(runs, over_seeds=True))) == 1
