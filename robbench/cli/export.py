@@ -45,8 +45,8 @@ def export(
     done = run(runs or [], to, out, where=where or [], say=reporter.say)
     for text in done.warnings:
         reporter.say(f"warning: {text}")
-    if done.content is not None and len(done.content) < len(done.runs):
-        more = len(done.runs) - len(done.content)
+    more = len(done.runs) - len({row["title"] for row in done.runs})
+    if done.content is not None and more:
         reporter.say(f"only the latest run of each benchmark; {more} earlier left out")
     if as_json:
         print_json("robbench.export/1", tool=done.tool, runs=done.runs, warnings=done.warnings)
