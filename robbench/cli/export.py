@@ -11,7 +11,7 @@ from robbench.cli.reporter import Reporter, print_json, print_result, reported, 
 from robbench.core.errors import UserError
 
 To = Annotated[
-    str,
+    str | None,
     option(
         "--to",
         panel=o.PLACE,
@@ -23,8 +23,8 @@ To = Annotated[
 
 @reported
 def export(
-    to: To,
     runs: o.Runs = None,
+    to: To = None,
     where: o.Where = None,
     out: o.Out = Path("runs"),
     as_json: o.Json = False,
@@ -37,8 +37,11 @@ def export(
     """
     import json
 
+    from robbench.tasks.export import FORMS
     from robbench.tasks.export import export as run
 
+    if to is None:
+        raise UserError(f"--to says where: {', '.join(FORMS.values())}")
     if as_json and to == "bencher":
         raise UserError("--to bencher prints Bencher's JSON: leave out --json, or give a file")
     reporter = Reporter(quiet=quiet, verbose=verbose)

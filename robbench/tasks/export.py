@@ -27,7 +27,12 @@ from robbench.store.row import in_threads
 from robbench.store.run import Run, attacked_model, read_run
 from robbench.store.store import Store
 
-TOOLS = ("mlflow", "tensorboard", "bencher")
+FORMS = {
+    "mlflow": "mlflow or mlflow:URI",
+    "tensorboard": "tensorboard:DIR",
+    "bencher": "bencher or bencher:FILE",
+}
+"""What `to` may be, by tool."""
 
 
 class Exported(NamedTuple):
@@ -60,10 +65,10 @@ def export(
     does not answer.
     """
     tool, colon, place = to.partition(":")
-    if tool not in TOOLS:
-        raise unknown("tool for --to", tool, TOOLS)
+    if tool not in FORMS:
+        raise unknown("tool for --to", tool, FORMS)
     if not place and (colon or tool == "tensorboard"):
-        raise UserError(f"--to {to}: write mlflow, mlflow:URI, tensorboard:DIR or bencher:FILE")
+        raise UserError(f"--to {to}: write {FORMS[tool]}")
     if tool == "bencher" and place:
         require_output(Path(place))
     elif tool != "bencher":

@@ -41,7 +41,9 @@ def test_what_is_wrong_is_one_line(cli, stored, tmp_path):
     env = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}
     (tmp_path / "file").write_text("x")
     for words, code, said in (
-        ("export", 2, "Missing option '--to'"),
+        ("export", 2, "mlflow or mlflow:URI, tensorboard:DIR, bencher or bencher:FILE"),
+        ("export --to tensorboard", 2, "--to tensorboard: write tensorboard:DIR"),
+        ("export --to mlflow:", 2, "--to mlflow:: write mlflow or mlflow:URI"),
         ("export --to x", 2, "unknown tool for --to 'x'"),
         ("export nobody --to bencher", 2, "nobody"),
         ("export --to bencher --json", 2, "leave out --json"),
