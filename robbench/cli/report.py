@@ -10,6 +10,7 @@ import typer
 from robbench.cli import options as o
 from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_result, reported
+from robbench.core.errors import UserError
 
 if TYPE_CHECKING:
     from robbench.tasks.report import Report
@@ -70,6 +71,8 @@ def report(
     """
     from robbench.tasks.report import report as write_report
 
+    if out.suffix.lower() in (".html", ".htm") and not out.is_dir():
+        raise UserError(f"--out {out} names the output folder; the page goes to --html {out}")
     made = write_report(
         runs or [],
         out,

@@ -30,3 +30,15 @@ def test_without_open_no_browser_is_asked(cli, attacked, tmp_path, monkeypatch):
 
     monkeypatch.setattr(webbrowser, "open", browser)
     assert cli("report ce --out", attacked, "--html", tmp_path / "r.html").code == 0
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_page_given_as_the_output_folder_is_refused(cli, attacked, tmp_path, there):
+    """`-o page.html`, whether the page is there or not: the line says --html."""
+    page = tmp_path / "page.html"
+    if there:
+        page.write_text("x")
+    done = cli("report ce -o", page)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert f"the page goes to --html {page}" in done.err
+    assert page.exists() is there

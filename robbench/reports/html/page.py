@@ -184,7 +184,7 @@ def count(n: int) -> Cell:
 
 
 def in_words(parts: Sequence[str]) -> str:
-    """A figure's description for screen readers: its first six parts, and the number of others."""
+    """The first six parts of a list or of a figure's description, and the number of others."""
     more = f"; and {len(parts) - _SPOKEN} more" if len(parts) > _SPOKEN else ""
     return "; ".join(parts[:_SPOKEN]) + more
 

@@ -15,6 +15,7 @@ from robbench.analysis.series import numbers
 from robbench.core.corruptions import size_norm
 from robbench.core.errors import RobbenchError, UserError
 from robbench.data.base import reason
+from robbench.reports.html.page import in_words
 from robbench.reports.html.sections.gallery import png, signed
 from robbench.reports.html.view import Pictures, Seen
 from robbench.store.locations import sibling_table
@@ -77,7 +78,7 @@ def pictures_of(
             "first, as many as fit on the page; equal images count once."
         )
     if without := dict.fromkeys(_title(run) for path, run in runs if not _has_points(path)):
-        some = "; ".join(without)
+        some = in_words([*without])
         notes.append(f"No worst points of {some}: attack with --store-points to see them.")
     return found, notes
 
