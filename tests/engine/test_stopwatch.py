@@ -60,6 +60,23 @@ def test_seconds_per_row_and_step(digits):
     assert pace.step(0, 1, 1) == pytest.approx(3e-6)
 
 
+@pytest.mark.parametrize("busy", [(0,), (0, 2, 4, 6, 11)])
+def test_a_busy_machine_and_the_first_batch_do_not_count(digits, busy):
+    """Of the first calls these take 0.3 s longer than the model does."""
+
+    class Busy(Ticking):
+        calls = 0
+
+        def forward(self, x):
+            self.time += 0.3 if self.calls in busy else 0.0
+            self.calls += 1
+            return super().forward(x)
+
+    pace = measured(Busy(copy.deepcopy(digits.model), 1e-6, 2e-6), digits)
+    assert pace.forward == pytest.approx(1e-6)
+    assert pace.backward == pytest.approx(2e-6)
+
+
 def test_a_huge_model_is_asked_twice_and_the_rest_is_told_from_that(digits):
     model = Ticking(copy.deepcopy(digits.model), 0.5, 1.0)
     pace = measured(model, digits)

@@ -56,7 +56,7 @@ def test_check_measure_and_gate_begin_with_a_forecast(cli, tmp_path):
     assert cli(attack, out).code == 0
     (path,) = (out / "results" / "runs").glob("*.parquet")
     assert cli("baseline set", path.stem, "--out", out).code == 0
-    told = re.compile(r"^(.*): (about|at most) [\d,]+.* queries, .* on cpu", re.MULTILINE)
+    told = re.compile(r"^(.*): (about|at most) [\d,]+.* queries(,| in) .* on cpu", re.MULTILINE)
     for line, title in (
         (f"check {path.stem} --limit 4", f"check {path.stem}"),
         (f"measure {path.stem} --train-samples 20", f"measuring {path.stem}"),

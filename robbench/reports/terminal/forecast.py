@@ -35,7 +35,7 @@ def forecast_line(found: Forecast) -> str:
     if found.queries_at_most is None:
         limit = f"at most {most_time}, the limit" if most_time else "no forecast"
         return f"{limit}: {', '.join(found.unknown)} of another package does not say what it costs"
-    queries_text = f"at most {rounded(found.queries_at_most)} queries, {most_time}"
+    queries_text = f"at most {rounded(found.queries_at_most)} queries in about {most_time}"
     if found.alone:
         return f"{queries_text} for the model alone {where}{shares}"
     why = "no earlier run to estimate from"

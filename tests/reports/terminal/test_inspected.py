@@ -67,8 +67,8 @@ time            forward 8.0 us, with backward 23 us per sample, in batches of 32
                 on cpu (2 threads)
 memory          per sample, largest layer 4.1 kB, kept for a backward 4.9 kB
 attack          apgd under linf:0.15 on 597 samples, 128 in flight: at most
-                120,000 queries, 2 s on cpu (2 threads): apgd 100% (no earlier
-                run to estimate from)
+                120,000 queries in about 2 s on cpu (2 threads): apgd 100% (no
+                earlier run to estimate from)
 
 error: input-form: the model seems to expect values from 0 to 255. To do: mend
 it
