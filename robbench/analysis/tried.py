@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robbench.analysis.budgets import smaller_budgets
+from robbench.core.corruptions import is_corruption
 from robbench.core.errors import UserError
 from robbench.core.status import UNFINISHED
 from robbench.store.run import Run
@@ -74,26 +75,41 @@ class Tried(NamedTuple):
         return found
 
 
-def require_fit(runs: Sequence[Run]) -> None:
-    """Raise UserError for runs that say nothing of each other's attacks."""
-    infos = [run.info for run in runs]
-    if endless := [info for info in infos if np.isinf(info["eps"])]:
+def fitting(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """The runs that say something of each other's attacks, and why others are left out.
+
+    Raises UserError where none is left, and for several norms.
+    """
+    kinds: dict[str, list[Run]] = {}
+    for run in runs:
+        kinds.setdefault(_why_not(run.info), []).append(run)
+    kept = kinds.pop("", [])
+    notes = [
+        f"left out: {each[0].info['run_id']}{f' and {len(each) - 1} more' if each[1:] else ''}, "
+        f"{why}"
+        for why, each in kinds.items()
+    ]
+    if not kept:
         raise UserError(
-            f"run {endless[0]['run_id']} seeks the nearest point ({endless[0]['threat']}), where "
-            "every attack is made on every sample: choose runs with a budget, such as "
-            "--where threat=linf:8/255"
+            f"no run to suggest a cascade from ({'; '.join(notes)}): attack with a budget, such as "
+            "--threat linf:8/255"
         )
-    if aimed := [info for info in infos if info["target"] is not None]:
-        raise UserError(
-            f"run {aimed[0]['run_id']} has a target ({aimed[0]['threat']}); a cascade is suggested "
-            "from runs without one: leave it out"
-        )
-    norms = sorted({str(info["norm"]) for info in infos})
+    norms = sorted({str(run.info["norm"]) for run in kept})
     if len(norms) > 1:
         raise UserError(
             f"these runs are of several norms ({', '.join(norms)}), which need a cascade each: "
             f"choose one, such as --where norm={norms[0]}"
         )
+    return kept, notes
+
+
+def _why_not(info: Facts) -> str:
+    """Why a run says nothing of the attacks of others; empty where it does."""
+    if is_corruption(info["norm"]):
+        return "a corruption, which is no attack"
+    if np.isinf(info["eps"]):
+        return "of minimum norm, where every attack is made on every sample"
+    return "" if info["target"] is None else "with a target"
 
 
 def lists_of(info: Facts) -> tuple[list[str], list[str]]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from robbench.analysis.candidates import Candidate, Price
 from robbench.analysis.choose import choose
 from robbench.analysis.suggest import Suggestion, suggest
-from robbench.analysis.tried import COLUMNS, lists_of, require_fit, tried
+from robbench.analysis.tried import COLUMNS, fitting, lists_of, tried
 from robbench.attacks.base import AnyAttack, Attack
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core.errors import UserError
@@ -57,8 +57,9 @@ def suggest_cascade(
 ) -> Suggested:
     """The cascade that breaks most per query by the runs that `names` select, as a file if asked.
 
-    Raises UserError as `Store.find` does; for runs that do not fit together, too few samples or
-    attacks; and, before the work, for a file that exists, unless `force`.
+    Runs that say nothing of the others' attacks, such as those of minimum norm, are left out.
+    Raises UserError as `Store.find` does; for runs of several norms, too few samples or attacks;
+    and, before the work, for a file that exists, unless `force`.
     """
     if file is not None:
         require_output(file)
@@ -66,11 +67,11 @@ def suggest_cascade(
             raise UserError(f"{file} exists: choose another name, or give --force to replace it")
     store = Store(out)
     paths = choose(store, names, where)
-    runs = list(in_threads(lambda path: read_run(path, COLUMNS), paths))
-    require_fit(runs)
+    runs, notes = fitting(list(in_threads(lambda path: read_run(path, COLUMNS), paths)))
     full = dict.fromkeys(spec for run in runs for part in lists_of(run.info) for spec in part)
     refuse_private(out, "attacks", list(full))
-    built, notes = _build(full)
+    built, unbuilt = _build(full)
+    notes += unbuilt
     known = tried(runs, {spec: ATTACKS.canonical(spec) for spec in built})
     if known.left_out:
         notes.append(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from robbench.analysis.tried import AT_THE_END, BROKE, FAILED, UNKNOWN, require_fit, tried
+from robbench.analysis.tried import AT_THE_END, BROKE, FAILED, UNKNOWN, fitting, tried
 from robbench.core.errors import UserError
 from robbench.core.status import UNFINISHED
 from robbench.store.run import Run, read_run
@@ -130,15 +130,28 @@ def test_classes_are_those_of_the_model(run: Callable[..., Run]) -> None:
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"eps": float("inf")}, "nearest point"),
-        ({"target": "3"}, "has a target"),
-        ({"norm": "l2"}, "several norms"),
+        ({"eps": float("inf")}, "of minimum norm"),
+        ({"target": "3"}, "with a target"),
+        ({"norm": "corruption:fog"}, "a corruption"),
     ],
 )
-def test_runs_that_do_not_fit(run: Callable[..., Run], facts: Any, said: str) -> None:
-    """Of other norms, without a budget, with a target."""
-    runs = [run("aaaa", "a", [(1, None)]), run("bbbb", "a", [(1, None)])]
-    require_fit(runs)
-    runs[1] = dataclasses.replace(runs[1], info=runs[1].info | facts)
+def test_runs_that_say_nothing_of_others_are_left_out(
+    run: Callable[..., Run], facts: Any, said: str
+) -> None:
+    """With a note; an error where no other is left."""
+    fits, odd = run("aaaa", "a", [(1, None)]), run("bbbb", "a", [(1, None)])
+    assert fitting([fits, odd]) == ([fits, odd], [])
+    odd = dataclasses.replace(odd, info=odd.info | facts)
+    kept, (note,) = fitting([fits, odd, odd])
+    assert kept == [fits]
+    assert note.startswith(f"left out: {odd.info['run_id']} and 1 more, {said}")
     with pytest.raises(UserError, match=said):
-        require_fit(runs)
+        fitting([odd])
+
+
+def test_runs_of_several_norms(run: Callable[..., Run]) -> None:
+    """They need a cascade each."""
+    runs = [run("aaaa", "a", [(1, None)]), run("bbbb", "a", [(1, None)])]
+    runs[1] = dataclasses.replace(runs[1], info=runs[1].info | {"norm": "l2"})
+    with pytest.raises(UserError, match="several norms"):
+        fitting(runs)
