@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from robbench.catalogue.cascades import cascades
 from robbench.catalogue.recipes import read_recipe, recipes
 from robbench.cli.commands import command_entry, commands
-from robbench.cli.words import corruption_entries, flag_entries, word_entries
+from robbench.cli.words import corruption_entries, flag_entries, phrase_entries, word_entries
 from robbench.core.corruptions import is_corruption
 from robbench.core.errors import UserError, unknown
 from robbench.guide import TOPICS, Page, read_page
@@ -50,9 +50,10 @@ def entries_of(name: str, data_dir: Path | None = None) -> list[Entry]:
     from robbench.engine.advice import TEXTS
 
     checks = [_check_entry(check) for check in CHECKS if name == check.name]
-    if found := [*checks, *flag_entries(name)] or word_entries(name):
+    if found := [*checks, *flag_entries(name)] or phrase_entries(name):
         return found
-    raise unknown("name", name, {*_known(), *own, *(check.name for check in CHECKS), *TEXTS})
+    known = {*_known(), *own, *(check.name for check in CHECKS), *TEXTS}
+    raise unknown("name", name, known, "robbench list shows names, robbench explain topics")
 
 
 def _known() -> list[str]:

@@ -28,28 +28,42 @@ def flag_entries(name: str) -> list[dict[str, Any]]:
     ]
 
 
+def phrase_entries(name: str) -> list[dict[str, Any]]:
+    """The entry of a word or phrase of the manual, else of the longest end of it that is one."""
+    words = name.split(" ")
+    ends = (word_entries(" ".join(words[n:])) for n in range(len(words)))
+    return next(filter(None, ends), [])
+
+
 def word_entries(name: str, *, defined: bool = False) -> list[dict[str, Any]]:
     """The entry of a word of the manual: the passages that define it, else the first that use it.
 
     A word is what a page sets in bold or as code, also a flag without its dashes and value; a row
-    or item that begins with it defines it. A word that is nowhere set so may head a section, in any
-    case. None for any other word, and with `defined` for one that is only used.
+    or item that begins with it defines it. Terms of the vocabulary come first, also longer ones
+    that have it in them. A word that is nowhere set so may head a section, in any case. None for
+    any other word, and with `defined` for one that is only used.
     """
     word = re.escape(name)
     marked = re.compile(rf"\*\*{word}\*\*|`{word}`|`--{word}(?: [^`]*)?`")
+    within = re.compile(rf"\*\*(?:[^*]+ )?{word}(?: [^*]+)?\*\*")
     uses: list[dict[str, str]] = []
-    defines: list[dict[str, str]] = []
+    defines: list[tuple[int, dict[str, str]]] = []
     headed: list[dict[str, str]] = []
     for topic in TOPICS:
         text = read_page(topic).text
         if opening := _opening(text, name):
             headed.append({"topic": topic, "text": opening})
         for passage in _passages(text):
-            if marked.search(passage):
-                uses.append({"topic": topic, "text": passage})
-            if marked.search(_head(passage)):
-                defines.append({"topic": topic, "text": passage})
-    found = defines or ([] if defined else uses[:MOST] or headed)
+            here, head = {"topic": topic, "text": passage}, _head(passage)
+            uses += [here] if marked.search(passage) else []
+            if topic == "vocabulary" and within.search(head):
+                defines.append((0 if marked.search(head) else 1, here))
+            elif marked.search(head):
+                # A term, what the whole head is about, or one of several names in it.
+                whole = head.strip("|- ") == f"`{name}`"
+                defines.append((2 if f"**{name}**" in head else 3 if whole else 4, here))
+    found = [here for _, here in sorted(defines, key=lambda one: one[0])]
+    found = found or ([] if defined else uses[:MOST] or headed)
     return [{"kind": "word", "name": name, "passages": found}] if found else []
 
 

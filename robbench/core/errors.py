@@ -48,8 +48,8 @@ def text_of(error: BaseException) -> str:
         return ""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint such as `; did you mean pgd, apgd?`, or all names when none is close.
+def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A hint such as `; did you mean pgd, apgd?`; where none is close all names, or `otherwise`.
 
     Initials are close: `ce` means cross-entropy.
     """
@@ -58,13 +58,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = short or difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
     if close:
         return f"; did you mean {', '.join(close)}?"
-    return f"; known: {', '.join(names)}" if names else ""
+    otherwise = otherwise or (names and f"known: {', '.join(names)}") or ""
+    return f"; {otherwise}" if otherwise else ""
 
 
 def _initials(name: str) -> str:
     return "".join(part[:1] for part in name.split("-"))
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for an unknown name, with the nearest ones."""
-    return UserError(f"unknown {kind} '{name}'{nearest(name, known)}")
+def unknown(kind: str, name: str, known: Iterable[str], otherwise: str = "") -> UserError:
+    """The error for an unknown name, with a hint as of `nearest`."""
+    return UserError(f"unknown {kind} '{name}'{nearest(name, known, otherwise)}")

@@ -61,6 +61,33 @@ def test_a_flag_of_commands_is_found_by_its_name(cli):
     assert not word_entries("shar")
 
 
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("margin", "- **logit margin** (`margin`): "),
+        ("seed", "- **seed**: "),
+        ("threat", "- **threat model**: "),
+        ("norm", "| `norm` | "),
+    ],
+)
+def test_the_vocabulary_comes_first(name, first):
+    """Then what is about the word alone; flags that have it in them are last."""
+    (entry,) = word_entries(name)
+    assert entry["passages"][0]["text"].startswith(first)
+
+
+def test_of_a_phrase_the_longest_end_that_is_known(cli):
+    """The entry says what it explains; of nothing known no list of all names."""
+    (entry,) = cli("explain", "median margin", "--json").json["entries"]
+    assert entry == word_entries("margin")[0]
+    (entry,) = cli("explain", "median logit margin", "--json").json["entries"]
+    assert entry["name"] == "logit margin"
+    done = cli("explain", "0123456789")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "robbench list shows names" in done.err
+    assert len(done.err) < 200
+
+
 def test_a_section_is_found_by_its_heading(cli):
     """In any case, with hyphens for spaces; its first words, not its table or code."""
     for name, topic, words in (
