@@ -230,7 +230,7 @@ class Evaluation:
         lines = [
             ("clean accuracy", clean),
             (robust, texts.robust(info)),
-            (adversarial, texts.percent(self.adversarial_ratio)),
+            (adversarial, texts.percent(texts.adversarial(info))),
             ("logit margin", f"median {texts.margins(info)}"),
             ("queries", f"{texts.queries(info)} per sample (forwards + backwards)"),
         ]

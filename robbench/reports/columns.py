@@ -76,7 +76,7 @@ _COMPOSED = {
     "adversarial_ratio": Column(
         "adversarial ratio",
         "adv.\nratio",
-        lambda row: texts.percent(row["adversarial_ratio"]),
+        lambda row: texts.percent(texts.adversarial(row)),
         ("adversarial_ratio",),
     ),
     "margins": Column(

@@ -86,6 +86,11 @@ def robust(row: Mapping[str, Any]) -> str:
     )
 
 
+def adversarial(row: Mapping[str, Any]) -> float | None:
+    """The adversarial ratio in [0,1]; None without a budget, where every sample has a point."""
+    return None if row["robust_accuracy"] is None else row["adversarial_ratio"]
+
+
 _SAID_AS_WARNINGS = {"unconfirmed", "unfinished", "odd-answers", "audit"}
 """Checks of what the run's own row says already."""
 

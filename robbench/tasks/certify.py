@@ -232,6 +232,7 @@ def _prove_all(
     They are written now and then, and when all is done or a signal or an error ends it.
     """
     rows, written = dict(kept), time.monotonic()
+    bar.update(0.0, f"0 of {len(todo)} samples")  # from here the time left is estimated
     try:
         for n, i in enumerate(todo):
             row = _certificate(job, prove, i)

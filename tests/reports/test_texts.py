@@ -120,3 +120,10 @@ def test_rates_as_points_and_bounds():
 def test_plural():
     """Only of one there is one."""
     assert [texts.plural(n, "run") for n in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
+
+
+def test_no_adversarial_ratio_without_a_budget():
+    """There it says whether an attack found any point, at whatever distance."""
+    row = {"robust_accuracy": 0.25, "adversarial_ratio": 0.75}
+    assert texts.adversarial(row) == 0.75
+    assert texts.adversarial(row | {"robust_accuracy": None}) is None

@@ -404,3 +404,13 @@ def test_radii_of_a_smoothed_classifier_are_its_own(own, cli):
     right = endless["predicted"] == endless["label"]
     assert summary["certified_radius_p50"] == endless["radius"].where(right, 0.0).median()
     assert (summary["resolution"], summary["distance_p50"]) == (None, None)
+
+
+@pytest.mark.parametrize("threat", ["linf:0.02", "linf:inf"])
+def test_the_time_left_is_told_from_the_first_sample_on(own, threat):
+    """The job is shown before it: an estimate takes a share at two times."""
+    seen = []
+    robbench.certify(
+        "m", threat=threat, limit=2, out=own, progress=lambda share, text: seen.append(share)
+    )
+    assert seen == [0.0, 0.5, 1.0]

@@ -143,7 +143,7 @@ _COLUMNS: Mapping[str, LatexColumn] = {
         r"Last (\%)", lambda row: _value(texts.points(row["robust_accuracy_last"]))
     ),
     "adversarial_ratio": LatexColumn(
-        r"Adv.\ ratio (\%)", lambda row: f"${texts.points(row['adversarial_ratio'])}$"
+        r"Adv.\ ratio (\%)", lambda row: _value(texts.points(texts.adversarial(row)))
     ),
     "margins": LatexColumn("Median margin", _margins),
     "difference": LatexColumn("Difference", _difference),

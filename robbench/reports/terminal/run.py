@@ -73,7 +73,7 @@ def _lines(
         ("outputs", run.get("model_outputs") or ""),
         (
             texts.rates(run)[1],
-            f"{texts.percent(summary['adversarial_ratio'])}, {summary['n_adversarial']} of {n} "
+            f"{texts.percent(texts.adversarial(summary))}, {summary['n_adversarial']} of {n} "
             "samples",
         ),
         (

@@ -106,6 +106,7 @@ def test_without_a_budget_there_is_a_distance_and_no_robust_accuracy(
     lines = card(eps=float("inf"), threat="linf:inf", distance_p50=9.0)
     rows = read_run(Store(tmp_path / "S").run_path("aaaa11111111")).samples.to_pylist()
     half = median(row["dist_linf"] if row["adversarial"] else float("inf") for row in rows)
+    assert below(lines, "adversarial ratio").startswith("-, ")
     assert below(lines, "robust accuracy") == f"- (no budget); median distance linf {half:.2g}"
     assert not [line for line in lines if line.startswith("weakest")]
 
