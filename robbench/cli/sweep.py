@@ -92,7 +92,8 @@ Limit = Annotated[
         "--limit",
         panel=WHAT,
         metavar="N",
-        help="Only the first N samples, in training and attack; stratified=N: of all classes.",
+        help="Only the first N samples, in training and attack; stratified=N: of all classes. "
+        "--set attack.limit=N leaves the training whole.",
     ),
 ]
 Retries = Annotated[

@@ -17,6 +17,7 @@ TRAIN, ATTACK = "train", "attack"
         ("batch-size", [(TRAIN, "batch_size")]),
         ("recipe", [(TRAIN, "recipe")]),
         ("limit", [(TRAIN, "limit"), (ATTACK, "limit")]),
+        ("attack.limit", [(ATTACK, "limit")]),
         ("threat", [(ATTACK, "threat")]),
         ("eps", [(ATTACK, "threat")]),
         ("attack", [(ATTACK, "attack")]),
