@@ -60,9 +60,14 @@ def layers_of(model: Classifier) -> nn.Sequential:
 
 
 def require_equal(mine: Tensor, model: Classifier, points: Tensor) -> None:
-    """Raise UserError unless outputs [n,K] of its layers have the model's margins at the points."""
+    """Raise UserError unless outputs [n,K] of its layers have the model's margins at the points.
+
+    With K = 1 there is no margin.
+    """
     with torch.no_grad():
         theirs = _logits(model, points).double()
+    if theirs.shape[1] == 1:
+        raise UserError("the model has one class, so no margin to bound: it predicts nothing else")
     if mine.shape != theirs.shape:
         raise UserError(
             f"the layers of the model give {mine[0].numel()} outputs, of which it reads "

@@ -235,3 +235,13 @@ def test_layers_that_are_not_the_model_are_refused():
     model.register_forward_hook(lambda module, inputs, output: output * 2)
     with pytest.raises(UserError, match="do not give its logits"):
         trace(model, torch.rand(2, 3, 2, 2))
+
+
+@pytest.mark.parametrize("method", [CROWN(), IBP()])
+def test_one_class_has_no_margin(method):
+    """Refused before the first sample, whose lowest margin would be that of none."""
+    model = Classifier(
+        Normalize((0.5,), (0.5,)), nn.Flatten(), nn.Linear(64, 1), features=64, classes=1
+    )
+    with pytest.raises(UserError, match="one class"):
+        method.start(model.eval(), torch.rand(2, 1, 8, 8))
