@@ -45,7 +45,7 @@ class Step:
 
     low and high: 95 % interval. change: to the run before on the `paired` samples of both, with a
     paired 95 % interval; None of the first run and without such samples. settings: what tells the
-    run from others of the group.
+    run from others of the group. worst: of a mean over corruptions the lowest value, and where.
     """
 
     info: Mapping[str, Any]
@@ -58,6 +58,7 @@ class Step:
     change_high: float | None = None
     paired: int = 0
     settings: str | None = None
+    worst: tuple[float, str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +84,7 @@ class History:
 
     shifts: their change points, on the `joint` samples of all. older: how many earlier runs are
     left out. differs: in what the runs differ from those of the first history of the model.
+    threats: the corruptions that each step is the mean of; empty for a history of runs.
     """
 
     measure: str
@@ -91,6 +93,7 @@ class History:
     joint: int
     older: int = 0
     differs: Sequence[str] = ()
+    threats: Sequence[str] = ()
 
     @property
     def info(self) -> Mapping[str, Any]:

@@ -71,9 +71,11 @@ def history(
     if as_json:
         print_json("robbench.history/1", alpha=ALPHA, histories=[plain(one) for one in found])
         return
+    from robbench.analysis.mean_history import with_means
     from robbench.reports.history.table import histories_view, width_needed
 
-    print_rich(histories_view(found, blocks=_shows_blocks()), width_needed(found))
+    shown = with_means(found)
+    print_rich(histories_view(shown, blocks=_shows_blocks()), width_needed(shown))
     for one in found:
         for step in one.steps:
             reporter.detail(f"{step.info['run_id']}: robbench {step.info['robbench_version']}")

@@ -50,5 +50,6 @@ def columns(found: History) -> list[Column]:
             "95 %,\npaired",
             [words.interval(found, s.change_low, s.change_high, signed=True) for s in steps],
         ),
+        *([facts("worst", [words.worst(found, step) for step in steps])] if found.threats else []),
         *([facts("settings", settings)] if any(settings) else []),
     ]

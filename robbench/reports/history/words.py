@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robbench.analysis.history import DISTANCE, History, Shift
-from robbench.reports import texts
+from robbench.analysis.history import DISTANCE, History, Shift, Step
+from robbench.core.corruptions import PREFIX
+from robbench.reports import corrupted, texts
 from robbench.reports.texts import NOTHING
 
 _SHA, _ID = 7, 6
@@ -19,12 +20,17 @@ BLOCKS, ASCII = "▁▂▃▄▅▆▇█", "_.-'^"
 def heading(found: History) -> str:
     """Which runs, and what is shown of them."""
     info = found.info
+    if found.threats:
+        under = corrupted.count({"threats": found.threats})
+        return f"{info['model']}: {measure(found)}, {info['data']} {info['split']}, {under}"
     where = f"{info['data']} {info['split']}, {texts.threat(info['threat'])}, {info['attack']}"
     return f"{info['model']}: {measure(found)}, {where}"
 
 
 def measure(found: History) -> str:
     """The measure in words, of runs with a target that of it."""
+    if found.threats:
+        return "mean accuracy"
     if found.measure == "robust_accuracy":
         return texts.rates(found.info)[0]
     return found.measure.replace("_", " ")
@@ -43,6 +49,13 @@ def interval(found: History, low: float | None, high: float | None, *, signed: b
     """`56.9-69.6`, of changes `-6.5 to +0.8`; a dash where an end is not known."""
     ends = [value(found, end, signed=signed) for end in (low, high)]
     return NOTHING if NOTHING in ends else (" to " if signed else "-").join(ends)
+
+
+def worst(found: History, step: Step) -> str:
+    """The lowest value of a mean over corruptions, and where."""
+    if step.worst is None:
+        return NOTHING
+    return f"{value(found, step.worst[0])} {step.worst[1].removeprefix(PREFIX)}"
 
 
 def run_id(info: Mapping[str, Any]) -> str:
@@ -97,7 +110,9 @@ def _not_the_model(found: History, run: int) -> str:
 def notes(found: History) -> list[str]:
     """What to know of a history: its change points or that there is none, and what is left out."""
     said = [shift_text(found, shift) for shift in found.shifts]
-    if not said and len(found.steps) > 1:
+    if found.threats:
+        said = [f"one by itself, with its change points: --where threat={found.threats[0]}"]
+    elif not said and len(found.steps) > 1:
         said = [f"no change point on the {found.joint} samples that all these runs have"]
     if found.older:
         how = f"robbench history {found.info['model']} --last all"

@@ -45,3 +45,15 @@ def test_several_histories_are_below_each_other(
     """Each with what it differs in."""
     other = course([0.5], differs=["threat: a and b"])
     assert text([fallen, other]).index("differ from the first in threat") > 0
+
+
+def test_a_mean_over_corruptions_has_the_worst_of_them(course: Callable[..., History]) -> None:
+    """It says how many they are, and how to see one."""
+    threats = ["corruption:fog@1", "corruption:fog@5"]
+    found = course([0.75, 0.7], threats=threats)
+    steps = [dataclasses.replace(step, worst=(0.5, threats[1])) for step in found.steps]
+    said = text([dataclasses.replace(found, steps=steps)], width=100)
+    assert "nightly: mean accuracy, digits test, 2 threat models of corruptions" in said
+    assert said.count("50.0 fog@5") == 2
+    assert "--where threat=corruption:fog@1" in said
+    assert "no change point" not in said

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from robbench.analysis.history import DISTANCE, LAST, History, history, measured_groups
+from robbench.analysis.mean_history import with_means
 from robbench.analysis.series import model_names, model_place
 from robbench.reports.history import words
 from robbench.reports.history.columns import columns
@@ -22,7 +23,7 @@ def over_time(material: ReportData) -> Section:
     """A figure of each model's runs on the same samples under the same threat and attack."""
     names = model_names(material.runs)
     blocks: list[Any] = []
-    for found in _histories(material.single(material.runs)):
+    for found in with_means(_histories(material.runs)):
         place = model_place(str(found.info["model"]), names)
         blocks += [_plot(found, place), Notes(words.notes(found))]
     return Section("over-time", "Over time", blocks)

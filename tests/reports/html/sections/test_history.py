@@ -79,3 +79,23 @@ def test_distances_that_are_infinite_leave_a_gap(nights: Callable[..., list[Run]
     assert trace.y[1] is None
     assert trace.y[0] is not None
     assert "median distance" in plot.title
+
+
+def test_corruptions_are_one_figure_of_their_mean(
+    add_run: Callable[..., Any], handmade_rows: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """Two severities under which three weights keep so many of 40 samples."""
+    runs = []
+    for severity, kept in ((1, (36, 32, 28)), (5, (20, 16, 12))):
+        for i, k in enumerate(kept):
+            rows = [
+                {**row, "robust": j < k, "adversarial": j >= k}
+                for j, row in enumerate(handmade_rows())
+            ]
+            threat = {"norm": "corruption:fog", "threat": f"corruption:fog@{severity}"}
+            facts = threat | {"attack": "none", "model_hash": f"{i}fedcba"}
+            facts |= {"started_at": datetime(2026, 1, 1 + i, severity, tzinfo=UTC)}
+            runs.append(add_run(f"{i}{severity}".ljust(12, "0"), rows, float(severity), **facts)[1])
+    plot, _ = over_time(ReportData(runs)).blocks
+    assert plot.title == "ce: mean accuracy, digits test, 2 threat models of corruptions"
+    assert list(plot.figure.data[0].y) == pytest.approx([70, 60, 50])
