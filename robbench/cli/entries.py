@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from robbench.losses.base import Loss
 
 Entry = dict[str, Any]
+_LISTS = "robbench list shows names, robbench explain topics"
 
 
 def entries_of(name: str, data_dir: Path | None = None) -> list[Entry]:
@@ -52,8 +53,7 @@ def entries_of(name: str, data_dir: Path | None = None) -> list[Entry]:
     checks = [_check_entry(check) for check in CHECKS if name == check.name]
     if found := [*checks, *flag_entries(name)] or phrase_entries(name):
         return found
-    known = {*_known(), *own, *(check.name for check in CHECKS), *TEXTS}
-    raise unknown("name", name, known, "robbench list shows names, robbench explain topics")
+    raise unknown("name", name, {*_known(), *own, *TEXTS, *(c.name for c in CHECKS)}, _LISTS)
 
 
 def _known() -> list[str]:
