@@ -123,7 +123,7 @@ def test_a_run_under_a_corruption_needs_no_points(store, cli, tmp_path):
     assert cli("attack ce --threat corruption:fog@5 --limit 12 --out", store).code == 0
     made = bundle(["ce"], tmp_path / "b.zip", out=store)
     assert [need.split()[0] for need in made.needs] == ["data"]
-    done = cli("verify", made.path, "--out", tmp_path)
+    done = cli("verify --verbose", made.path, "--out", tmp_path)
     assert done.code == 0, done.out
     assert "robust accuracy" in done.out
     assert "<=" not in done.out

@@ -221,7 +221,7 @@ def test_nothing_of_a_bundle_is_executed(cli, private, how, tmp_path):
     (here / "ran").unlink()
     done = cli("bundle hostile:make -o b.zip --out", tmp_path / "S", cwd=here)
     assert done.code == 0, done.err
-    done = cli("verify b.zip", cwd=here)
+    done = cli("verify b.zip --verbose", cwd=here)
     assert (done.code, (here / "ran").exists()) == (4, False)
     assert "give --trust-code" in " ".join(done.out.split())
     assert "table from rows" in done.out
