@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -19,10 +20,12 @@ from unittest import mock
 import numpy as np
 import pyarrow as pa
 import pytest
+import typer
 from hypothesis import settings
 
 from robbench.analysis.summary import summarise
 from robbench.core.reproducible import prepare
+from robbench.store import provenance
 from robbench.store.run import Run, read_run
 from robbench.store.schema import RUNS
 from robbench.store.store import Store
@@ -64,6 +67,23 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _once() -> Iterator[None]:
+    """Made once for all commands of this process: the parsers, and what git says of our checkout.
+
+    Writes do not wait for the disk.
+    """
+    here, ask = Path.cwd(), provenance._run_git
+    known = functools.cache(ask)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+        patch.setattr(
+            provenance, "_run_git", lambda *words: (known if Path().samefile(here) else ask)(*words)
+        )
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

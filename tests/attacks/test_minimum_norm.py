@@ -67,7 +67,9 @@ def _distances(z: Tensor, y: Tensor, weight: Tensor, norm: str) -> Tensor:
 
 
 @pytest.mark.parametrize(("norm", "spec", "factor"), LINEAR, ids=str)
-@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize(
+    "classes", [*(pytest.param(k, marks=pytest.mark.slow) for k in (2, 3)), 10]
+)
 def test_linear_models(
     norm: str,
     spec: str,

@@ -19,9 +19,10 @@ def test_list_has_everything(cli):
     """`list` names every registered name with its summary, `list KIND` one kind's; --json too."""
     everything = cli("list")
     answer = cli("list", "--json").json
+    of_kind = {kind: cli("list", kind).out for kind, _ in registered()}
     for kind, name in registered():
         assert name in everything.out
-        assert name in cli("list", kind).out
+        assert name in of_kind[kind]
         assert name in [item["name"] for item in answer[kind]]
     assert "apgd" not in cli("list", "losses").out
     expected = {
@@ -45,9 +46,14 @@ def test_list_has_everything(cli):
 
 @pytest.mark.parametrize(("kind", "name"), registered())
 def test_explain_everything(cli, kind, name):
-    """Every registered name is explained: what it is, options, types, defaults, definition."""
+    """Every registered name is explained: what it is, options, types, defaults, definition.
+
+    Off a terminal in at most 80 columns and without escape codes.
+    """
     done = cli("explain", name)
     assert done.code == 0, done.err
+    assert ESCAPE not in done.out
+    assert max(map(len, done.out.splitlines())) <= 80
     assert name in done.out
     assert "defined in robbench." in done.out
     entries = cli("explain", name, "--json").json["entries"]  # a command may have the name, too
@@ -57,14 +63,6 @@ def test_explain_everything(cli, kind, name):
         assert option["name"] in done.out
         assert option["type"]
         assert option["help"], option["name"]
-
-
-def test_explanations_fit_80_columns(cli):
-    """Off a terminal an explanation has at most 80 columns and no escape codes."""
-    for _, name in registered():
-        done = cli("explain", name)
-        assert ESCAPE not in done.out
-        assert max(map(len, done.out.splitlines())) <= 80, name
 
 
 def test_explain_shows_types_and_defaults(cli):

@@ -21,6 +21,7 @@ CHEAP = {
     "train": ["--epochs", "1"],
     "attack": ["--limit", "20"],
     "certify": ["--limit", "5"],
+    "sweep": ["--epochs", "1", "--limit", "60"],
     "demo": None,
 }
 """What keeps an example small; None: test_demo.py has it."""

@@ -52,7 +52,9 @@ def test_the_run_is_no_idle_one(whole: tuple[str, Any, list[Any]]) -> None:
 
 
 @pytest.mark.usefixtures("equal_rows")
-@pytest.mark.parametrize("width", [1, 3, 17, 40])
+@pytest.mark.parametrize(
+    "width", [1, *(pytest.param(width, marks=pytest.mark.slow) for width in (3, 40)), 17]
+)
 def test_widths_change_nothing(
     width: int, whole: tuple[str, Any, list[Any]], digits: Any, decide: Callable[..., Any]
 ) -> None:

@@ -131,7 +131,9 @@ def test_every_row_stays_within_its_own_budget(curve: Runs) -> None:
 
 
 @pytest.mark.usefixtures("equal_rows")
-@pytest.mark.parametrize("width", [1, 9, 40])
+@pytest.mark.parametrize(
+    "width", [9, *(pytest.param(width, marks=pytest.mark.slow) for width in (1, 40))]
+)
 def test_widths_change_nothing(
     width: int, digits: Any, table: Callable[..., Table], curve: Runs
 ) -> None:
@@ -231,7 +233,7 @@ class Foreign(Backend):
         return (p.x0 + p.eps.reshape(-1, 1, 1, 1) * grad.sign()).clamp(0, 1).detach()
 
 
-@pytest.mark.parametrize("width", [7, 64])
+@pytest.mark.parametrize("width", [7, pytest.param(64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_backend_and_several_budgets(
     width: int,

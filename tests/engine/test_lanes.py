@@ -239,7 +239,9 @@ def test_recheck_never_loses_a_sample(digits: Any, run: Callable[..., Any]) -> N
 
 
 @pytest.mark.usefixtures("equal_rows")
-@pytest.mark.parametrize("width", [1, 11, 40])
+@pytest.mark.parametrize(
+    "width", [11, *(pytest.param(width, marks=pytest.mark.slow) for width in (1, 40))]
+)
 @pytest.mark.parametrize("recheck", [False, True])
 def test_widths_change_nothing_with_a_stand_in(
     width: int, recheck: bool, digits: Any, run: Callable[..., Any]
@@ -254,8 +256,15 @@ def test_widths_change_nothing_with_a_stand_in(
 
 
 @pytest.mark.usefixtures("equal_rows")
-@pytest.mark.parametrize("steps_per_sync", [3, 8])
-@pytest.mark.parametrize("queries", [NO_LIMIT, 25])
+@pytest.mark.parametrize(
+    ("steps_per_sync", "queries"),
+    [
+        (3, 25),
+        (8, NO_LIMIT),
+        pytest.param(3, NO_LIMIT, marks=pytest.mark.slow),
+        pytest.param(8, 25, marks=pytest.mark.slow),
+    ],
+)
 def test_several_steps_between_two_looks_change_nothing(
     steps_per_sync: int,
     queries: int,

@@ -66,6 +66,8 @@ def _passes(tests: tuple[str, ...], kernels: str, threads: int, *, strict: bool)
         "no:cacheprovider",
         "-p",
         "no:randomly",
+        "-m",
+        "",
         *tests,
     ]
     done = subprocess.run(line, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -73,9 +75,11 @@ def _passes(tests: tuple[str, ...], kernels: str, threads: int, *, strict: bool)
     assert " passed" in done.stdout or "no numbers of rows" in done.stdout, done.stdout[-1000:]
 
 
-@pytest.mark.parametrize(("kernels", "threads"), [("avx2", 1), ("mkl-sse4", 2)])
+@pytest.mark.parametrize(
+    ("kernels", "threads"), [pytest.param("avx2", 1, marks=pytest.mark.slow), ("mkl-sse4", 2)]
+)
 def test_widths_and_orders_change_nothing(kernels: str, threads: int) -> None:
-    """Two environments, and the quickest tests that fail on kernels that round by rows."""
+    """The quickest tests that fail on kernels that round by rows."""
     _passes(QUICK, kernels, threads, strict=True)
 
 

@@ -23,7 +23,11 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize(
-    ("threat", "standing"), [("linf:8/255", range(1)), ("linf:0.5/255", range(4, 13))]
+    ("threat", "standing"),
+    [
+        pytest.param("linf:8/255", range(1), marks=pytest.mark.slow),
+        ("linf:0.5/255", range(4, 13)),
+    ],
 )
 def test_apgd_agrees_with_the_reference_on_the_shipped_resnet(threat: str, standing: range) -> None:
     """16 test images: equal verdicts but for one, about as many survivors as published.

@@ -100,7 +100,13 @@ def clean_model(split, classes):
     return trainer.model
 
 
-@pytest.mark.parametrize("spec", [*(MILD.get(name, name) for name in LOSSES.entries), *VARIANTS])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *(MILD.get(name, name) for name in LOSSES.entries),
+        *(pytest.param(variant, marks=pytest.mark.slow) for variant in VARIANTS),
+    ],
+)
 def test_it_is_right_on_unseen_data(spec):
     """Well above chance, 1/4 (1/2 for two classes), after a few hundred steps of the trainer."""
     classes = 2 if spec.startswith("differential") and "multiclass" not in spec else 4

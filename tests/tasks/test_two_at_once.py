@@ -121,8 +121,18 @@ def points_file(out, run):
     return out / "results" / "points" / f"{run}.parquet"
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "some"])
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize(
+    ("damage", "which"),
+    [
+        ("missing", 0),
+        ("some", 1),
+        ("truncated", 0),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [("missing", 1), ("some", 0), ("truncated", 1), ("empty", 0), ("empty", 1)]
+        ),
+    ],
+)
 def test_a_finished_run_without_all_its_points_is_completed(
     cli, reference, tmp_path, same, monkeypatch, damage, which
 ):

@@ -26,7 +26,7 @@ from robbench.tasks.listener import Bar, Listener
 from robbench.tasks.signals import StopFlag
 
 SIZE = 24
-AUDIT = {"audit": 1, "audit_attack": ["pgd:steps=20"], "attack": ["fgsm"]}
+AUDIT = {"audit": 1, "audit_attack": ["pgd:steps=10"], "attack": ["fgsm"]}
 
 
 @pytest.fixture(autouse=True)

@@ -257,7 +257,11 @@ def same(reference, rows_of):
 # unequal.
 @pytest.mark.parametrize(
     ("name", "number", "flush"),
-    [("append", 3, 1000), ("append_points", 3, 0), ("append_points", 4, 1000)],
+    [
+        ("append_points", 3, 0),
+        pytest.param("append", 3, 1000, marks=pytest.mark.slow),
+        pytest.param("append_points", 4, 1000, marks=pytest.mark.slow),
+    ],
 )
 def test_killed_and_continued_keeps_the_same_points(
     spawn, killer, cli, store, same, monkeypatch, name, number, flush
@@ -276,7 +280,9 @@ class Crash(BaseException):
     """Stands for the power that goes."""
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 3, 5, 8])
+@pytest.mark.parametrize(
+    "number", [1, 3, 8, *(pytest.param(number, marks=pytest.mark.slow) for number in (0, 2, 5))]
+)
 def test_a_crash_at_any_write_loses_no_point(cli, store, same, monkeypatch, number):
     """Whichever file is the one that is not put in its place any more."""
     monkeypatch.setattr(shard_writer, "FLUSH_SECONDS", 0)

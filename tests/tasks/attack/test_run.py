@@ -25,7 +25,7 @@ from robbench.tasks.attack.plan import plan_attacks
 from robbench.tasks.attack.session import AttackSession
 
 WORDS = shlex.split(
-    "attack at --attack pgd:steps=4 --attack apgd:steps=30 --threat linf:0.15 --limit 120 "
+    "attack at --attack pgd:steps=4 --attack apgd:steps=12 --threat linf:0.15 --limit 120 "
     "--batch-size 16"
 )
 
@@ -128,8 +128,17 @@ def spy_on_samples(monkeypatch):
     return attacked
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("progress", [0, 3, 20, 60])
+@pytest.mark.parametrize(
+    ("number", "progress"),
+    [
+        (signal.SIGINT, 0),
+        (signal.SIGTERM, 20),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in itertools.product((signal.SIGINT, signal.SIGTERM), (3, 40))
+        ),
+    ],
+)
 def test_a_signal_keeps_finished_samples(
     cli, store, reference, same, rows_of, monkeypatch, number, progress
 ):
@@ -728,18 +737,22 @@ def test_a_killed_part_and_another_split_is_bit_equal(
     assert np.isnan(row["wall_s"])
 
 
-def test_processes_at_once_never_hurt_each_other(environment, store, same):
-    """Two on one part, one on the other, and a whole run: all end well, with one run."""
-    shards = (["--shard", "1/2"], ["--shard", "1/2"], ["--shard", "2/2"], [])
+@pytest.mark.parametrize(
+    "parts", [["1/2", "1/1"], pytest.param(["1/2", "1/2", "2/2", "1/1"], marks=pytest.mark.slow)]
+)
+def test_processes_at_once_never_hurt_each_other(environment, store, same, parts):
+    """Some on one part, some on another, and a whole run: all end well, with one run."""
     words = [sys.executable, "-m", "robbench", *WORDS, "--out", str(store)]
     with contextlib.ExitStack() as stack:
         processes = [
             stack.enter_context(
-                subprocess.Popen([*words, *more], env=environment(), stderr=subprocess.PIPE)
+                subprocess.Popen(
+                    [*words, "--shard", part], env=environment(), stderr=subprocess.PIPE
+                )
             )
-            for more in shards
+            for part in parts
         ]
         errors = [process.communicate(timeout=120)[1].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0] * 4, errors
+    assert [process.returncode for process in processes] == [0] * len(parts), errors
     same(store / "results")
     assert not list((store / "results" / "locks").iterdir())

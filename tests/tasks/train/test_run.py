@@ -56,7 +56,7 @@ class Running(CrossEntropy):
             "--set average=ema --set ema_decay=0.9 --set awp=0.01 --set clip=0.5",
             3,
         ),  # 135 samples in batches of 64
-        ("--set average=swa --set mixup=1 --set warmup=0.5", 0),
+        pytest.param("--set average=swa --set mixup=1 --set warmup=0.5", 0, marks=pytest.mark.slow),
     ],
     ids=["ema", "swa"],
 )

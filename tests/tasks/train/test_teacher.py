@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_touched(
     assert snapshot(store / "models") == before
 
 
-@pytest.mark.parametrize("loss", ["adr", "rpat:beta=2"])
+@pytest.mark.parametrize("loss", ["adr", pytest.param("rpat:beta=2", marks=pytest.mark.slow)])
 def test_the_average_teaches_the_same_after_a_kill(spawn, cli, tiny, tmp_path, same, killer, loss):
     """SIGKILL in the second epoch: resumed, it ends with the same bits.
 
