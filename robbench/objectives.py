@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from robbench.core import fused
 from robbench.core.errors import unknown
 from robbench.core.rows import Rows, between
 from robbench.threat.problem import Problem
@@ -54,6 +55,8 @@ def at_rows(objective: Objective, rows: Tensor | slice) -> Objective:
 
 def margins(logits: Tensor, y: Tensor) -> Tensor:
     """[B] logit margin z_y - max_{k != y} z_k: positive = correct; +inf with a single class."""
+    if fused.fusable(logits):
+        return fused.margins(logits, y)
     return logits.gather(1, y[:, None])[:, 0] - best_other(logits, y)
 
 
@@ -227,7 +230,7 @@ def dlr(logits: Tensor, p: Problem) -> Tensor:
         return dlr_targeted(logits, p)
     if logits.shape[1] < 3:
         return margin(logits, p)
-    top = logits.topk(3, dim=1).values
+    top = logits.gather(1, largest(logits, 3))
     return margin(logits, p) / (top[:, 0] - top[:, 2] + guard(logits))
 
 
@@ -244,13 +247,18 @@ def dlr_targeted(logits: Tensor, p: Problem) -> Tensor:
     difference = margin(logits, p) if p.targeted else target_lead(logits, p)
     if logits.shape[1] < 3:
         return difference
-    top = logits.topk(min(4, logits.shape[1]), dim=1).values
+    top = logits.gather(1, largest(logits, min(4, logits.shape[1])))
     return difference / (top[:, 0] - top[:, 2:].mean(1) + guard(logits))
 
 
 def target_lead(logits: Tensor, p: Problem) -> Tensor:
     """z_t - z_y."""
     return logits.gather(1, p.target[:, None])[:, 0] - logits.gather(1, p.y[:, None])[:, 0]
+
+
+def largest(logits: Tensor, count: int) -> Tensor:
+    """[B,count] int64: the classes of the largest logits, of equal ones the first."""
+    return logits.detach().sort(dim=1, descending=True, stable=True).indices[:, :count]
 
 
 def guard(logits: Tensor) -> float:

@@ -1,7 +1,8 @@
 """Gradients of objectives at the logits in closed form, which spares autograd's many small steps.
 
-Value and gradient are those of `objectives.py` and autograd, bit by bit; several largest logits
-that tie share it evenly, as there. Shapes: logits [B,K], value [B], gradient [B,K].
+Value and gradient are those of `objectives.py` and autograd; several largest logits that tie share
+it evenly, as there. What is more than a choice of logits is computed in float64 and rounded: no two
+processors have the same float32 exponential. Shapes: logits [B,K], value [B], gradient [B,K].
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import torch
 from torch import Tensor
 
 from robbench import objectives
-from robbench.core.rows import between
-from robbench.objectives import Objective, centred, guard, straight_from
+from robbench.core import fused
+from robbench.core.device import widest
+from robbench.objectives import Objective, guard, largest
 from robbench.threat.problem import Problem
 
 Slope = Callable[[Tensor, Problem], tuple[Tensor, Tensor]]
+STRAIGHT = 40.0  # from where on softplus is the identity
 LEAST_CLASSES = 4  # of fewer the targeted DLR is another function
 
 
@@ -27,21 +30,20 @@ def slope_of(objective: Objective, p: Problem, classes: int) -> Slope | None:
 
 def cross_entropy(logits: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
     """softplus(l - z_y), l = logsumexp_{k != y} z_k: sigmoid(l - z_y) (exp(z_k - l) - [k = y])."""
-    tempered, label = p.tempered(logits), p.y[:, None]
-    z = centred(tempered)
-    others = z.scatter(1, label, -torch.inf)
-    total = others.logsumexp(1, keepdim=True)
-    gap, end = total - z.gather(1, label), straight_from(z.dtype)
-    near = gap if between(gap, -torch.inf, end) else gap.clamp(max=end)
-    grown = near.exp()
-    value, slope = grown.log1p(), (grown + 1).reciprocal_().mul_(grown)
-    if near is not gap:
-        straight = gap > end
-        value, slope = torch.where(straight, gap, value), torch.where(straight, 1.0, slope)
-    gradient = (others - total).exp_().mul_(slope).scatter_(1, label, -slope)
+    tempered = p.tempered(logits)
+    if fused.fusable(tempered):
+        value, gradient = fused.cross_entropy(tempered, p.y, STRAIGHT)
+    else:
+        z, label = tempered.to(widest(logits.device)), p.y[:, None]
+        others = z.scatter(1, label, -torch.inf)
+        total = others.logsumexp(1, keepdim=True)
+        gap = total - z.gather(1, label)
+        straight, slope = gap > STRAIGHT, gap.sigmoid()
+        value = torch.where(straight, gap, gap.clamp(max=STRAIGHT).exp().log1p())[:, 0]
+        gradient = ((others - total).exp() * slope).scatter(1, label, -slope)
     if tempered is not logits and p.temperature is not None:
-        gradient = gradient / p.temperature[:, None].to(gradient)
-    return value[:, 0], gradient
+        gradient = gradient / p.temperature[:, None]
+    return value.to(logits.dtype), gradient.to(logits.dtype)
 
 
 def margin(logits: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
@@ -66,8 +68,10 @@ def dlr_targeted(logits: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
 
     1 / s for t, -1 / s for y, and -value / s times the gradient of s.
     """
-    z = centred(logits)
-    order = z.topk(LEAST_CLASSES, dim=1).indices
+    if fused.fusable(logits):
+        return fused.dlr_targeted(logits, p.y, p.target, guard(logits))
+    z = logits.to(widest(logits.device))
+    order = largest(z, LEAST_CLASSES)
     places = torch.cat([p.target[:, None], p.y[:, None], order], 1)
     target, label, first, _, third, fourth = z.gather(1, places).unbind(1)
     scale = first - (third + fourth) / 2 + guard(z)
@@ -75,7 +79,8 @@ def dlr_targeted(logits: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
     down = value / scale
     half = down / 2
     parts = torch.stack([up, -up, -down, torch.zeros_like(up), half, half], 1)
-    return value, torch.zeros_like(z).scatter_add_(1, places, parts)
+    gradient = torch.zeros_like(z).scatter_add_(1, places, parts)
+    return value.to(logits.dtype), gradient.to(logits.dtype)
 
 
 SLOPES: dict[Objective, Slope] = {

@@ -132,6 +132,15 @@ def cli(one_thread: None) -> Callable[..., Result]:
     return _in_process
 
 
+@pytest.fixture(params=["loops", "operators"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice: with the loops of core/fused.py, and with torch's operators as without numba."""
+    from robbench.core import fused
+
+    if request.param == "operators":
+        monkeypatch.setattr(fused, "_kernels", lambda: None)
+
+
 @pytest.fixture(scope="session")
 def spawn() -> Callable[..., Result]:
     """`spawn("list")`: `python -m robbench list` as a process of its own."""

@@ -25,7 +25,7 @@ from robbench.attacks import apgd_l1
 from robbench.attacks.apgd_l1 import SparseState
 from robbench.attacks.base import Answer, Attack, Oracle, cut_targets
 from robbench.attacks.target_order import Order, nearest, queries, targets
-from robbench.core.rows import Rows, any_at, lift, pick
+from robbench.core.rows import Rows, any_at, pick
 from robbench.core.spec import Number, require_unset
 from robbench.objectives import TARGETED, find_objective
 from robbench.threat.problem import Problem
@@ -105,13 +105,11 @@ def advance(
         s = s.where(stuck, eta=s.eta / 2).where(
             due, f_then=s.f_top, rises=torch.zeros_like(s.rises), halved=stuck
         )
-    z = p.ball.ascend(x, g, s.eta)
-    share: Tensor | float = alpha
+    share = torch.full_like(s.eta, alpha)
     if any_at(t, {0}):  # at first x = x_prev
-        share = lift(pick(t == 0, torch.ones_like(s.eta), alpha), x)
-    # x + share (z - x) + (1 - alpha) (x - x_prev)
-    moved = z.sub_(x).mul_(share).add_(x).add_((x - s.x_prev).mul_(1 - alpha))
-    return s.replace(x=p.ball.project(moved), x_prev=x, f_prev=a.value)
+        share = share.masked_fill(t == 0, 1.0)
+    moved = p.ball.stride(x, g, s.eta, s.x_prev, share, 1 - alpha)
+    return s.replace(x=moved, x_prev=x, f_prev=a.value)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from robbench.attacks import square_windows as windows
 from robbench.attacks.base import Attack, Oracle
-from robbench.core import keyed
+from robbench.core import fused, keyed
 from robbench.core.rows import Rows
 from robbench.core.spec import Number
 from robbench.threat.problem import Problem
@@ -140,7 +140,11 @@ class Square(Attack[State]):
 
         Adding +-2 eps to the window and clipping, as the paper has it, is this.
         """
-        offsets = windows.offsets(self._plan(p), drawn[:, 0])
+        plan = self._plan(p)
+        if fused.fusable(s.x_best) and fused.fusable(s.faces):
+            across = p.x0.shape[-1]
+            return fused.windows(s.x_best, s.faces, drawn, plan.height, plan.width, across)
+        offsets = windows.offsets(plan, drawn[:, 0])
         places = drawn[:, 1:, None] + offsets  # first those in x, then those in the faces
         entries, sources = places.reshape(len(drawn), 2, -1).unbind(1)
         new = s.faces.gather(1, sources)

@@ -58,6 +58,11 @@ def placed(model: nn.Module, name: str | torch.device | None) -> Iterator[torch.
         model.to(here[0])
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """The widest float type of a device: Apple's GPUs have no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def default_batch_size(device: torch.device) -> int:
     """Rows kept in flight when the user says `auto`."""
     return 128 if device.type == "cpu" else 512

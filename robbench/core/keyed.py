@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from robbench.core import fused
 from robbench.core.rows import Rows
 
 _GAMMA, _M1, _M2 = (
@@ -40,8 +41,11 @@ def uniform(
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """[B,*shape] uniform on [0, 1), 24 bits each."""
-    position = mix(torch.arange(math.prod(shape), device=key.device))
-    bits = _stirred((fold(key, counter)[:, None] ^ position).add_(_GAMMA))
+    folded, n = fold(key, counter), math.prod(shape)
+    if fused.draws(key, dtype or torch.float32):
+        return fused.uniform(folded, n).reshape(len(key), *shape)
+    position = mix(torch.arange(n, device=key.device))
+    bits = _stirred((folded[:, None] ^ position).add_(_GAMMA))
     numbers = _shift(bits, 40).to(dtype or torch.float32)
     return numbers.mul_(2.0**-24).reshape(len(key), *shape)
 

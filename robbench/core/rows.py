@@ -16,6 +16,8 @@ from typing import Any, Self, dataclass_transform
 import torch
 from torch import Tensor
 
+from robbench.core import fused
+
 ALL = slice(None)
 _LARGE = 1 << 14  # entries
 _FEW = 256  # rows
@@ -78,6 +80,8 @@ def pick(mask: Tensor, a: Tensor | float, b: Tensor | float) -> Tensor:
     The result may be `a` or `b` itself.
     """
     if isinstance(a, Tensor) and isinstance(b, Tensor) and _large_alike(a, b):
+        if fused.fusable(b, a):
+            return fused.pick(mask, a, b)
         rows = mask.nonzero().squeeze(1)
         chosen = rows.numel()  # len() of a tensor takes longer
         if chosen in (0, mask.numel()):

@@ -15,11 +15,11 @@ class Counter(nn.Module):
         self.n_forward = self.n_backward = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        self.n_forward += len(x)
+        vars(self)["n_forward"] += len(x)  # a module looks at all that is set, which takes longer
         logits: Tensor = self.model(x)
         if logits.requires_grad:
             logits.register_hook(self._backward)  # type: ignore[no-untyped-call]
         return logits
 
     def _backward(self, grad: Tensor) -> None:
-        self.n_backward += len(grad)
+        vars(self)["n_backward"] += len(grad)

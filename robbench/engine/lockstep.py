@@ -45,22 +45,26 @@ class _Standing(ModelOracle):
         if need is not None:
             return super().grad(x, objective, need)
         p, climbed = self.p, objective if self.objective is None else self.objective
-        logits, wrong, value, grad = self._gradients(
+        logits, *votes, value, grad = self._gradients(
             x, p.aim, lambda logits, leaf: slopes(climbed, p, logits, leaf, needed=True)
         )
-        grad, hit = self._settle(x, logits, wrong, grad, self.moves, 1)
+        grad, hit = self._settle(x, logits, votes, grad, self.moves, 1)
         return Answer(logits, value, grad, hit)
 
     def _settle(
-        self, x: Tensor, logits: Tensor, wrong: Tensor, grad: Tensor, moves: Tensor, k: int
+        self, x: Tensor, logits: Tensor, votes: list[Tensor], grad: Tensor, moves: Tensor, k: int
     ) -> tuple[Tensor, Tensor]:
         grad = self.p.movable(grad)
         if not finite_sum(grad):
             grad = torch.nan_to_num(grad, 0.0, 0.0, 0.0)
-        return grad, self._hits(x, logits, wrong)
+        return grad, self._hits(x, logits, votes)
 
-    def _hits(self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor | None = None) -> Tensor:
-        hit = wrong if finite_sum(logits) else wrong & answered(logits)
+    def _hits(
+        self, x: Tensor, logits: Tensor, votes: list[Tensor], bad: Tensor | None = None
+    ) -> Tensor:
+        hit = self._success(logits, votes)
+        if not finite_sum(logits):
+            hit = hit & answered(logits)
         self.standing = self.standing > hit  # and not hit
         return hit
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from robbench.attacks.base import Answer, AnyRowAttack, Oracle, state_of
+from robbench.core import fused
 from robbench.core.gradients import column_gradients, pulled_back
 from robbench.core.rows import ALL, Rows, finite, nowhere, pick
 from robbench.core.tiles import Model, Tiles
@@ -43,9 +44,9 @@ def blank_book(p: Problem) -> Book:
     return Book(
         found=zero.bool(),
         first=zero - 1,
-        x=p.x0,
+        x=p.x0.clone(),  # as loops write into it
         margin=inf,
-        size=inf,
+        size=inf.clone(),
         n_forward=zero,
         n_backward=zero,
         n_nonfinite=zero,
@@ -87,11 +88,12 @@ class ModelOracle(Oracle):
         self.moves = active & (t < steps)
 
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        logits, wrong = self._all_values(x)
-        return logits, self._hits(x, logits, wrong)
+        logits, *votes = self._all_values(x)
+        return logits, self._hits(x, logits, votes)
 
     def margins(self, x: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
-        hit, margin = self._see(x, *self._all_values(x))
+        logits, *votes = self._all_values(x)
+        hit, margin = self._see(x, logits, votes)
         return margin, hit
 
     def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
@@ -104,8 +106,8 @@ class ModelOracle(Oracle):
                 x[rows], p.aim, lambda logits, leaf: slopes(own, p, logits, leaf, needed)
             )
 
-        logits, wrong, value, grad = self._ask(len(x), moves, tile)
-        grad, hit = self._settle(x, logits, wrong, grad, moves, 1)
+        logits, *votes, value, grad = self._ask(len(x), moves, tile)
+        grad, hit = self._settle(x, logits, votes, grad, moves, 1)
         return Answer(logits, value, grad, hit)
 
     def jacobian(
@@ -121,23 +123,23 @@ class ModelOracle(Oracle):
                     values if needed else values.detach(), leaf
                 )
 
-            logits, wrong, _, grad = self._gradients(x[rows], self.p.aim[rows], columns)
-            return logits, wrong, grad
+            *seen, _, grad = self._gradients(x[rows], self.p.aim[rows], columns)
+            return *seen, grad
 
-        logits, wrong, grad = self._ask(len(x), moves, tile, k)
-        grad, hit = self._settle(x, logits, wrong, grad, moves, k)
+        logits, *votes, grad = self._ask(len(x), moves, tile, k)
+        grad, hit = self._settle(x, logits, votes, grad, moves, k)
         return logits, grad, hit
 
     # -- one tile
 
-    def _values(self, x: Tensor, aim: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean logits of the draws, and whether most of them are successes."""
+    def _values(self, x: Tensor, aim: Tensor) -> tuple[Tensor, ...]:
+        """Mean logits of the draws; of several draws also whether most of them are successes."""
         with torch.no_grad():
             drawn = [self.model(x) for _ in range(self.draws)]
-        return _mean(drawn), self._most_succeed(drawn, aim)
+        return _mean(drawn), *self._votes(drawn, aim)
 
-    def _gradients(self, x: Tensor, aim: Tensor, ask: Ask) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mean logits, success, values and gradients of what is asked."""
+    def _gradients(self, x: Tensor, aim: Tensor, ask: Ask) -> tuple[Tensor, ...]:
+        """As `_values`, then values and gradients of what is asked."""
         drawn = []
         for _ in range(self.draws):
             # Always with a graph: some layers round otherwise without one, and a row's neighbours
@@ -147,13 +149,19 @@ class ModelOracle(Oracle):
                 logits = self.model(leaf)
                 value, grad = ask(logits, leaf)
             drawn.append((logits.detach(), value, grad))
-        success = self._most_succeed([logits for logits, _, _ in drawn], aim)
+        votes = self._votes([logits for logits, _, _ in drawn], aim)
         logits, value, grad = (_mean(column) for column in zip(*drawn, strict=True))
-        return logits, success, value, grad
+        return logits, *votes, value, grad
 
-    def _most_succeed(self, drawn: Sequence[Tensor], aim: Tensor) -> Tensor:
+    def _votes(self, drawn: Sequence[Tensor], aim: Tensor) -> list[Tensor]:
+        if len(drawn) == 1:
+            return []
         votes = [succeeds(logits.argmax(1), aim, self.p.targeted) for logits in drawn]
-        return votes[0] if len(votes) == 1 else 2 * torch.stack(votes).sum(0) > len(votes)
+        return [2 * torch.stack(votes).sum(0) > len(votes)]
+
+    def _success(self, logits: Tensor, votes: Sequence[Tensor]) -> Tensor:
+        p = self.p
+        return votes[0] if votes else succeeds(logits.argmax(1), p.aim, p.targeted)
 
     # -- all rows
 
@@ -209,17 +217,16 @@ class ModelOracle(Oracle):
         return (1 + k) * n <= (1 + k) * padded(wanting) + padded(live - wanting)
 
     def _settle(
-        self, x: Tensor, logits: Tensor, wrong: Tensor, grad: Tensor, moves: Tensor, k: int
+        self, x: Tensor, logits: Tensor, votes: list[Tensor], grad: Tensor, moves: Tensor, k: int
     ) -> tuple[Tensor, Tensor]:
         grad = self.p.movable(grad)
-        flat = grad.flatten(1)
-        # A sum that is finite and not zero is of finite entries that are not all zero.
-        if grad.is_cpu and finite(flat.sum(1).abs().log()):
-            hit = self._hits(x, logits, wrong)
+        if fused.fusable(grad) and fused.plain(grad):
+            hit = self._hits(x, logits, votes)
         else:
+            flat = grad.flatten(1)
             top = torch.maximum(flat.amax(1), -flat.amin(1))  # the largest absolute entry
             bad = ~(top < torch.inf)
-            hit = self._hits(x, logits, wrong, moves & bad)
+            hit = self._hits(x, logits, votes, moves & bad)
             zero = self.book.n_zero_gradient + (moves & (top == 0))
             self.book = self.book.replace(n_zero_gradient=zero)
             grad = grad if nowhere(bad) else torch.nan_to_num(grad, 0.0, 0.0, 0.0)
@@ -227,20 +234,24 @@ class ModelOracle(Oracle):
         self.book = self.book.replace(n_backward=n_backward)
         return grad, hit
 
-    def _hits(self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor | None = None) -> Tensor:
+    def _hits(
+        self, x: Tensor, logits: Tensor, votes: list[Tensor], bad: Tensor | None = None
+    ) -> Tensor:
         """Book what was asked, and give the hits [B]; `bad` as of `_see`."""
-        return self._see(x, logits, wrong, bad)[0]
+        return self._see(x, logits, votes, bad)[0]
 
     def _see(
-        self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor | None = None
+        self, x: Tensor, logits: Tensor, votes: list[Tensor], bad: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Book what was asked: hits [B], and the margins left [B]. `bad` [B]: no gradient came."""
         p, book = self.p, self.book
-        hit, may, odd = wrong, self.active, bad
+        if bad is None and (seen := self._looked(x, logits)) is not None:
+            return seen
+        hit, may, odd = self._success(logits, votes), self.active, bad
         margin = margins_left(logits, p.aim, p.targeted)
         if not finite(margin):  # else every logit is an answer
             known = answered(logits)
-            hit, may = wrong & known, self.active & known  # a NaN is no proof of a mistake
+            hit, may = hit & known, self.active & known  # a NaN is no proof of a mistake
             odd = ~known if bad is None else bad | ~known
         if odd is not None:
             book = book.replace(n_nonfinite=book.n_nonfinite + (self.active & odd))
@@ -248,6 +259,23 @@ class ModelOracle(Oracle):
         may = may & (hit | (margin < book.margin))
         if not nowhere(may):
             self._keep(x, margin, hit, may)
+        return hit, margin
+
+    def _looked(self, x: Tensor, logits: Tensor) -> tuple[Tensor, Tensor] | None:
+        """As `_see` of answers that are finite, in loops; None where they do not do it."""
+        p, book, active = self.p, self.book, self.active
+        if self.draws > 1 or not (fused.fusable(logits) and p.ball.fusable(x, book.x)):
+            return None
+        found = fused.look(logits, p.aim, p.targeted, active, book.margin)
+        if found is None:
+            return None
+        margin, hit, count = found
+        changes = {"n_forward": book.n_forward.add(active)}
+        if count:
+            booked = book.found, book.first, book.x, book.margin, book.size
+            if fused.keep(x, margin, hit, active, p.x0, p.eps, self.t, booked):
+                changes["found"] = book.found.clone()
+        self.book = book.replace(**changes)
         return hit, margin
 
     def _keep(self, x: Tensor, margin: Tensor, hit: Tensor, may: Tensor) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robbench.core import keyed
+from robbench.core import fused, keyed
 from robbench.core.errors import unknown
 from robbench.core.rows import lift, pick
 from robbench.threat.norm import BOX as BOX
@@ -33,6 +33,8 @@ class Linf(Norm):
     def project_boxed(
         self, x: Tensor, x0: Tensor, eps: Tensor, *, overwrite: bool = False
     ) -> Tensor:
+        if fused.fusable(x, x0):
+            return fused.project(x, x0, eps, x if overwrite else None)
         d = torch.sub(x, x0, out=x if overwrite else None)
         return _clipped(d, eps, out=d).add_(x0).clamp_(*BOX)
 

@@ -7,6 +7,7 @@ from typing import overload
 import torch
 from torch import Tensor
 
+from robbench.core import fused
 from robbench.core.rows import Rows, between, finite, lift, pick
 from robbench.threat.norms import BOX as BOX
 from robbench.threat.norms import Norm
@@ -127,6 +128,8 @@ class Ball:
         or the box's face.
         """
         norm, g = self.p.norm, self.p.movable(g)
+        if self.fusable(x, g):
+            return fused.ascend(x, g, length, self.p.x0, self.p.eps)
         length = lift(length.clamp(max=torch.finfo(x.dtype).max), x)  # inf times 0 is no number
         if norm.one_entry:
             room = torch.where(g > 0, BOX[1] - x, x - BOX[0]).clamp(min=0)
@@ -136,6 +139,29 @@ class Ball:
                 * torch.minimum(room, length)
             )
         return self.project(norm.steepest(g).mul_(length).add_(x), overwrite=True)
+
+    def stride(
+        self,
+        x: Tensor,
+        g: Tensor,
+        length: Tensor,
+        before: Tensor,
+        share: Tensor,
+        inertia: float,
+    ) -> Tensor:
+        """The point x + share (z - x) + inertia (x - before), projected; z is that of `ascend`."""
+        if self.fusable(x, g, before):
+            p = self.p
+            return fused.stride(x, g, length, before, share, inertia, p.x0, p.eps)
+        z = self.ascend(x, g, length)
+        moved = z.sub_(x).mul_(lift(share, x)).add_(x).add_((x - before).mul_(inertia))
+        return self.project(moved, overwrite=True)
+
+    def fusable(self, *points: Tensor) -> bool:
+        """Whether the loops of `core/fused.py` know this ball, and take such points."""
+        p = self.p
+        known = p.norm.name == "linf" and p.free is None and p.eps.dtype is torch.float32
+        return known and fused.fusable(p.x0, *points)
 
     def uniform(self) -> Tensor:
         """A uniform random point of the ball, clipped to the box; a function of each row's key."""

@@ -7,6 +7,7 @@ import contextlib
 import torch
 from torch import Tensor
 
+from robbench.core.device import widest
 from robbench.core.errors import UserError
 from robbench.losses.base import Loss
 from robbench.models.base import Classifier
@@ -21,7 +22,7 @@ WeightedSteps = list[tuple[float, TrainStep]]
 
 def zero_sums(device: torch.device) -> Tensor:
     """[3] zeros to add the results of `update` to."""
-    return torch.zeros(3, dtype=_widest(device), device=device)
+    return torch.zeros(3, dtype=widest(device), device=device)
 
 
 def update(
@@ -58,7 +59,7 @@ def update(
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
-    total = values.detach().sum().to(_widest(values.device))
+    total = values.detach().sum().to(widest(values.device))
     n_forward = total.new_tensor(sum(step.n_forward for step in counted))
     n_backward = total.new_tensor(sum(step.n_backward for step in counted))
     return torch.stack([total, n_forward, n_backward])
@@ -87,8 +88,3 @@ def _checked(loss: Loss, values: object, step: TrainStep) -> Tensor:
         f"loss {type(loss).__qualname__} returned {found}, not one value per sample, a tensor of "
         f"shape ({len(step.y)},): leave out means and sums over the batch"
     )
-
-
-def _widest(device: torch.device) -> torch.dtype:
-    """The float type to add up in: Apple's GPUs have no float64."""
-    return torch.float32 if device.type == "mps" else torch.float64

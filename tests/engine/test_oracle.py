@@ -16,7 +16,7 @@ from robbench.objectives import OBJECTIVES, SoftCrossEntropy
 from robbench.threat.norms import NORMS
 from robbench.threat.problem import Problem
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "either_way")
 
 CLASSES = 3
 

@@ -1,0 +1,312 @@
+"""Loops over rows, compiled by numba for a CPU; `fused.py` calls them.
+
+Arrays are float32 [B,*] or of rows [B]. Compiled without fast math, so each operator rounds as
+torch's does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+Wholes = np.ndarray[Any, np.dtype[np.uint64]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+
+ZERO, ONE, INF = np.float32(0), np.float32(1), np.float32(np.inf)
+GAMMA, M1, M2 = (  # SplitMix64's, see `keyed.py`
+    np.uint64(value) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
+STEP = np.float32(2.0**-24)
+NEARLY, SLACK = np.float32(1 + 1e-5), np.float32(1e-7)  # of `threat.problem.fits`
+
+
+def compiled(function: F) -> F:
+    """The function in machine code, kept on disk for later processes where that can be written."""
+    try:
+        return cast(F, numba.njit(cache=True, error_model="numpy")(function))
+    except RuntimeError:  # no folder to keep it in
+        return cast(F, numba.njit(error_model="numpy")(function))
+
+
+@numba.njit(error_model="numpy")
+def _rows(x: Floats) -> Floats:
+    return x.reshape(x.shape[0], x.size // x.shape[0])
+
+
+@numba.njit(inline="always", error_model="numpy")
+def _inside(value: np.float32, x0: np.float32, eps: np.float32) -> np.float32:
+    d = value - x0
+    d = eps if d > eps else d
+    d = -eps if d < -eps else d
+    value = d + x0
+    value = ZERO if value < ZERO else value
+    return ONE if value > ONE else value
+
+
+@numba.njit(inline="always", error_model="numpy")
+def _ascended(
+    x: np.float32, g: np.float32, step: np.float32, x0: np.float32, eps: np.float32
+) -> np.float32:
+    move = step if g > ZERO else (-step if g < ZERO else ZERO)
+    return _inside(move + x, x0, eps)
+
+
+@numba.njit(inline="always", error_model="numpy")
+def _largest(row: Floats) -> np.float32:
+    """As integers, where NaN is the largest: only of these is the loop vectorised."""
+    bits, top = row.view(np.int32), np.int32(0)
+    for j in range(len(bits)):
+        size = np.int32(bits[j] & np.int32(0x7FFFFFFF))
+        top = size if size > top else top
+    return np.float32(np.array([top], np.int32).view(np.float32)[0])
+
+
+@numba.njit(inline="always", error_model="numpy")
+def _stirred(z: np.uint64) -> np.uint64:
+    z = (z ^ (z >> np.uint64(30))) * M1
+    return (z ^ (z >> np.uint64(27))) * M2
+
+
+@compiled
+def project(x: Floats, x0: Floats, eps: Floats, out: Floats) -> None:
+    """Into the linf ball around x0, then the box."""
+    x, x0, out = _rows(x), _rows(x0), _rows(out)
+    for i in range(x.shape[0]):
+        wide = eps[i]
+        for j in range(x.shape[1]):
+            out[i, j] = _inside(x[i, j], x0[i, j], wide)
+
+
+@compiled
+def ascend(x: Floats, g: Floats, length: Floats, x0: Floats, eps: Floats, out: Floats) -> None:
+    """A step along the signs of g, then `project`."""
+    x, g, x0, out = _rows(x), _rows(g), _rows(x0), _rows(out)
+    for i in range(x.shape[0]):
+        step, wide = length[i], eps[i]
+        for j in range(x.shape[1]):
+            out[i, j] = _ascended(x[i, j], g[i, j], step, x0[i, j], wide)
+
+
+@compiled
+def stride(
+    x: Floats,
+    g: Floats,
+    length: Floats,
+    before: Floats,
+    share: Floats,
+    inertia: np.float32,
+    x0: Floats,
+    eps: Floats,
+    out: Floats,
+) -> None:
+    """The point x + share (z - x) + inertia (x - before), z as of `ascend`, then `project`."""
+    x, g, before, x0, out = _rows(x), _rows(g), _rows(before), _rows(x0), _rows(out)
+    for i in range(x.shape[0]):
+        step, wide, part = length[i], eps[i], share[i]
+        for j in range(x.shape[1]):
+            here, middle = x[i, j], x0[i, j]
+            z = _ascended(here, g[i, j], step, middle, wide)
+            moved = (z - here) * part + here + (here - before[i, j]) * inertia
+            out[i, j] = _inside(moved, middle, wide)
+
+
+@compiled
+def pick(mask: Bools, a: Floats, b: Floats, out: Floats) -> None:
+    """Rows of a where mask, else of b."""
+    a, b, out = _rows(a), _rows(b), _rows(out)
+    for i in range(a.shape[0]):
+        row = a[i] if mask[i] else b[i]
+        for j in range(a.shape[1]):
+            out[i, j] = row[j]
+
+
+@compiled
+def plain(g: Floats) -> bool:
+    """Whether no row has an entry that is no number or infinite, or only zeros."""
+    g = _rows(g)
+    for row in g:  # noqa: SIM110 - a generator would not be compiled
+        if not ZERO < _largest(row) < INF:
+            return False
+    return True
+
+
+@compiled
+def look(
+    logits: Floats, aim: Ints, targeted: bool, active: Bools, best: Floats, left: Floats, hit: Bools
+) -> int:
+    """What is left until success, and whether it is there: rows that may be worth a place.
+
+    Those are active, and succeed or have less left than `best`. -1: a margin is not finite.
+    """
+    count = 0
+    for i in range(logits.shape[0]):
+        row, label = logits[i], aim[i]
+        first, other = 0, -INF
+        for k in range(len(row)):
+            first = k if row[k] > row[first] else first
+            if k != label and (row[k] > other or row[k] != row[k]):
+                other = row[k]
+        margin = row[label] - other
+        if not -INF < margin < INF:
+            return -1
+        left[i] = -margin if targeted else margin
+        hit[i] = (first == label) == targeted
+        count += active[i] and (hit[i] or left[i] < best[i])
+    return count
+
+
+@compiled
+def keep(
+    x: Floats,
+    left: Floats,
+    hit: Bools,
+    active: Bools,
+    x0: Floats,
+    eps: Floats,
+    t: Ints,
+    found: Bools,
+    first: Ints,
+    points: Floats,
+    best: Floats,
+    size: Floats,
+) -> int:
+    """Book the active rows' points that are in the linf ball and worse than those booked.
+
+    In place: found, first, points, best, size. The number of rows found for the first time.
+    """
+    x, x0, points = _rows(x), _rows(x0), _rows(points)
+    apart = np.empty(x.shape[1], np.float32)
+    news = 0
+    for i in range(x.shape[0]):
+        if not active[i] or not (hit[i] or left[i] < best[i]):
+            continue
+        outside = 0
+        for j in range(x.shape[1]):
+            value = x[i, j]
+            apart[j] = value - x0[i, j]
+            outside += not (value >= ZERO and value <= ONE)  # also NaN
+        far = _largest(apart)
+        if outside or not far <= eps[i] * NEARLY + SLACK:
+            continue
+        if eps[i] == INF:
+            better = hit[i] and far < size[i]
+        else:  # also where margins tie: argmax decides, and this is the point to keep
+            better = (hit[i] and not found[i]) or left[i] < best[i]
+        if better:
+            best[i], size[i] = left[i], far
+            for j in range(x.shape[1]):
+                points[i, j] = x[i, j]
+        if hit[i] and not found[i]:
+            found[i], first[i] = True, t[i]
+            news += 1
+    return news
+
+
+@compiled
+def margins(logits: Floats, y: Ints, out: Floats) -> None:
+    """The logit of a class less the largest other; NaN where one is."""
+    for i in range(logits.shape[0]):
+        row, label = logits[i], y[i]
+        other = np.float32(-np.inf)
+        for k in range(len(row)):
+            if k != label and (row[k] > other or row[k] != row[k]):
+                other = row[k]
+        out[i] = row[label] - other
+
+
+@compiled
+def cross_entropy(logits: Floats, y: Ints, straight: float, value: Floats, slope: Floats) -> None:
+    """As `slopes.cross_entropy`, in float64."""
+    for i in range(logits.shape[0]):
+        row, label = logits[i], y[i]
+        top = -np.inf
+        for k in range(len(row)):
+            if k != label and row[k] > top:
+                top = np.float64(row[k])
+        shift = top if np.isfinite(top) else 0.0
+        total = 0.0
+        for k in range(len(row)):
+            if k != label:
+                total += np.exp(row[k] - shift)
+        total = shift + np.log(total)
+        gap = total - row[label]
+        up = 1 / (1 + np.exp(-gap))
+        value[i] = gap if gap > straight else np.log1p(np.exp(gap))
+        for k in range(len(row)):
+            slope[i, k] = np.exp(row[k] - total) * up
+        slope[i, label] = -up
+
+
+@compiled
+def dlr_targeted(
+    logits: Floats, y: Ints, target: Ints, guard: float, value: Floats, slope: Floats
+) -> None:
+    """As `slopes.dlr_targeted`, in float64."""
+    for i in range(logits.shape[0]):
+        row = logits[i]
+        first = second = third = fourth = -1
+        odd = False
+        for k in range(len(row)):
+            z = row[k]
+            odd |= z != z
+            if first < 0 or z > row[first]:
+                first, second, third, fourth = k, first, second, third
+            elif second < 0 or z > row[second]:
+                second, third, fourth = k, second, third
+            elif third < 0 or z > row[third]:
+                third, fourth = k, third
+            elif fourth < 0 or z > row[fourth]:
+                fourth = k
+        scale = row[first] - (np.float64(row[third]) + row[fourth]) / 2 + guard
+        scale = np.nan if odd else scale
+        lead = (np.float64(row[target[i]]) - row[y[i]]) / scale
+        up, down = 1 / scale, lead / scale
+        parts = np.zeros(len(row), np.float64)
+        parts[target[i]] += up
+        parts[y[i]] -= up
+        parts[first] -= down
+        parts[third] += down / 2
+        parts[fourth] += down / 2
+        value[i] = lead
+        for k in range(len(row)):
+            slope[i, k] = parts[k]
+
+
+@compiled
+def windows(
+    x: Floats, faces: Floats, drawn: Ints, heights: Ints, widths: Ints, across: int, out: Floats
+) -> None:
+    """Rows of x, a window of each channel set to what `faces` [B,2D] has there.
+
+    drawn [B,1+2C]: the level of the window's size, and its first entry by channel, in x and in
+    `faces`; `across`: entries of a line of the image.
+    """
+    x, out = _rows(x), _rows(out)
+    channels = drawn.shape[1] // 2
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            out[i, j] = x[i, j]
+        level = drawn[i, 0]
+        for c in range(channels):
+            here, there = drawn[i, 1 + c], drawn[i, 1 + channels + c]
+            for line in range(heights[level]):
+                for j in range(line * across, line * across + widths[level]):
+                    out[i, here + j] = faces[i, there + j]
+
+
+@compiled
+def uniform(key: Wholes, out: Floats) -> None:
+    """As `keyed.uniform` of folded keys."""
+    position = np.empty(out.shape[1], np.uint64)
+    for j in range(len(position)):
+        z = _stirred(np.uint64(j) + GAMMA)
+        position[j] = z ^ (z >> np.uint64(31))
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = np.float32(_stirred((key[i] ^ position[j]) + GAMMA) >> np.uint64(40)) * STEP

@@ -1,0 +1,215 @@
+"""Loops against torch's operators, bit by bit, and whole attacks with either."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robbench.attacks.base import AttackEntry
+from robbench.catalogue.builtins import ATTACKS
+from robbench.core import fused, keyed
+from robbench.core.device import deterministic
+from robbench.core.rows import pick
+from robbench.data.load import load
+from robbench.engine.evaluate import evaluate
+from robbench.objectives import margins
+from robbench.slopes import SLOPES
+from robbench.threat.model import parse_threat
+from robbench.threat.norms import NORMS
+from robbench.threat.problem import Problem
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed"),
+]
+
+SHAPES = [(1,), (5,), (37,), (3, 8, 9), (2, 1, 3, 16)]
+ROWS = 23
+
+
+@pytest.fixture
+def both(monkeypatch: pytest.MonkeyPatch):
+    """`both(call)`: what it gives with loops, and with operators."""
+
+    def run(call):
+        with_loops = call()
+        monkeypatch.setattr(fused, "_kernels", lambda: None)
+        found = with_loops, call()
+        monkeypatch.undo()
+        return found
+
+    return run
+
+
+def _random(*shape: int, seed: int, scale: float = 1.0) -> Tensor:
+    return scale * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _problem(shape: tuple[int, ...]) -> Problem:
+    """Rows at faces of the box and inside, with budgets of 0 to infinity."""
+    x0 = _random(ROWS, *shape, seed=1).add(0.5).clamp(0, 1)
+    eps = torch.tensor([0.0, 0.03, 0.3, 1.0, math.inf]).repeat(5)[:ROWS].contiguous()
+    return Problem.of(x0, torch.arange(ROWS) % 4, eps, NORMS["linf"])
+
+
+def _gradient(shape: tuple[int, ...]) -> Tensor:
+    g = _random(ROWS, *shape, seed=2)
+    return g.masked_fill(g.abs() < 0.3, 0.0)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return torch.equal(a.nan_to_num(-7, 8, -9), b.nan_to_num(-7, 8, -9)) and a.dtype == b.dtype
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_moves_in_the_ball(both, shape: tuple[int, ...]) -> None:
+    p, g = _problem(shape), _gradient(shape)
+    x = p.x0 + _random(ROWS, *shape, seed=3, scale=0.2)
+    before = p.x0 + _random(ROWS, *shape, seed=4, scale=0.1)
+    x.flatten()[::7] = torch.nan
+    length = torch.rand(ROWS, generator=torch.Generator().manual_seed(5))
+    share = torch.where(torch.arange(ROWS) % 3 == 0, 1.0, 0.75)
+    assert p.ball.fusable(x, g, before)
+    for call in (
+        lambda: p.ball.project(x),
+        lambda: p.ball.project(x.clone(), overwrite=True),
+        lambda: p.ball.ascend(x, g, length),
+        lambda: p.ball.stride(x, g, length, before, share, 0.25),
+        lambda: p.ball.uniform(),
+    ):
+        assert _same(*both(call))
+
+
+def test_a_step_without_bound_ends_at_the_face(both) -> None:
+    p, g = _problem((6,)), _gradient((6,))
+    loops, operators = both(lambda: p.ball.ascend(p.x0, g, torch.full((ROWS,), torch.inf)))
+    assert _same(loops, operators)
+
+
+@pytest.mark.parametrize("shape", [(3000,), (3, 32, 32)])
+def test_rows_are_picked(both, shape: tuple[int, ...]) -> None:
+    a, b = _random(ROWS, *shape, seed=1), _random(ROWS, *shape, seed=2)
+    a[0] = torch.nan
+    for mask in (torch.arange(ROWS) % 2 == 0, torch.zeros(ROWS).bool(), torch.ones(ROWS).bool()):
+        loops, operators = both(lambda mask=mask: pick(mask, a, b))
+        assert _same(loops, operators)
+        assert _same(loops, torch.where(mask.reshape(-1, *[1] * len(shape)), a, b))
+
+
+@pytest.mark.parametrize("odd", [0.0, torch.nan, torch.inf, -torch.inf, None])
+def test_plain_gradients(odd: float | None) -> None:
+    g = _random(4, 3, 5, seed=0)
+    assert fused.plain(g)
+    if odd == 0:
+        g[2] = 0.0
+    elif odd is not None:
+        g[2, 1, 3] = odd
+    assert fused.plain(g) is (odd is None)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 4, 10, 33])
+def test_margins(both, classes: int) -> None:
+    z = _random(60, classes, seed=classes).mul(2).round()  # many tie
+    z[::7, 0], z[1::7, -1], z[2::7, -1] = torch.nan, torch.inf, -torch.inf
+    assert _same(*both(lambda: margins(z, torch.arange(60) % classes)))
+
+
+@pytest.mark.parametrize("objective", SLOPES)
+def test_slopes(both, objective) -> None:
+    """Computed in float64, which only rarely rounds to another float32."""
+    z = _random(500, 10, seed=3, scale=4.0)
+    z[::9] *= 1000
+    z[1::9] = z[1::9].round()
+    p = Problem.of(z, torch.arange(500) % 10, 1.0, NORMS["linf"])
+    p = p.replace(target=(p.y + 1 + torch.arange(500) % 9) % 10)
+    for loops, operators in zip(*both(lambda: SLOPES[objective](z, p)), strict=True):
+        assert torch.allclose(loops, operators, rtol=1.2e-7, atol=0)
+        assert (loops != operators).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_random_numbers(both, shape: tuple[int, ...]) -> None:
+    key = torch.arange(ROWS) * 0x123456789ABCDEF - (1 << 62)
+    assert _same(*both(lambda: keyed.uniform(key, shape, counter=5)))
+
+
+def test_what_loops_do_not_take() -> None:
+    x = torch.rand(4, 3, 5)
+    assert fused.fusable(x)
+    assert fused.fusable(x, x)
+    for other in (
+        x.double(),
+        x.bfloat16(),
+        x.transpose(1, 2),
+        x[:3],
+        x.clone().requires_grad_(),
+        x.to("meta"),
+    ):
+        assert not fused.fusable(x, other)
+    assert fused.fusable(x[:3])
+    assert not fused.fusable(x[:0])
+
+
+class _Small(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 10))
+
+
+@pytest.mark.parametrize(
+    ("spec", "threat"),
+    [
+        ("apgd:steps=20", "linf:0.1"),
+        ("apgd:steps=12,objective=dlr-targeted,targets=3,restarts=2", "linf:0.03,0.3"),
+        ("pgd:steps=10,restarts=2", "linf:0.03,0.3"),
+        ("square:steps=60", "linf:0.1"),
+        ("square:steps=20,restarts=2", "linf:0.03,0.3"),
+        ("fab:iterations=12,targeted=true,targets=2", "linf:0.1"),
+        ("fab:iterations=12,candidates=3", "linf:inf"),
+        ("noise:steps=10", "linf:0.1"),
+    ],
+)
+def test_attacks_are_the_same_with_either(both, spec: str, threat: str) -> None:
+    torch.manual_seed(0)
+    model, split = _Small(), load("digits", "test", limit=40)
+
+    def attacked():
+        with deterministic():
+            return evaluate(
+                model,
+                split,
+                parse_threat(threat),
+                [AttackEntry(spec, ATTACKS.build(spec))],
+                seed=0,
+                width=16,
+                keep_points=True,
+            )
+
+    loops, operators = both(attacked)
+    assert loops.verdicts == operators.verdicts
+    assert loops.points.keys() == operators.points.keys()
+    assert all(torch.equal(x, operators.points[key]) for key, x in loops.points.items())
+
+
+def test_without_a_folder_to_keep_them_in_loops_are_compiled_anew() -> None:
+    """A package that lies in a place that cannot be written, and no home."""
+    script = (
+        "import numba, numpy as np\n"
+        "def refused(*a, **k):\n"
+        "    if k.get('cache'): raise RuntimeError('cannot cache function')\n"
+        "    return plain(*a, **k)\n"
+        "plain, numba.njit = numba.njit, refused\n"
+        "import torch\n"
+        "from robbench.core import fused\n"
+        "print(fused.plain(torch.ones(2, 3)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ, check=True
+    )
+    assert done.stdout.strip() == "True"
