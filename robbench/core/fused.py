@@ -85,21 +85,25 @@ def pick(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return out
 
 
-def plain(g: Tensor) -> bool:
-    """Whether no row has an entry that is no number or infinite, or only zeros."""
-    return bool(_loops().plain(g.numpy()))
+def plain(g: Tensor, moves: Tensor, backwards: Tensor, each: int) -> bool:
+    """Whether no row of g [B,*] has an entry that is no number or infinite, or only zeros.
+
+    `backwards` [B] int64 grows by `each` in the rows that move [B].
+    """
+    return bool(_loops().plain(g.numpy(), moves.numpy(), backwards.numpy(), each))
 
 
 def look(
-    logits: Tensor, aim: Tensor, targeted: bool, active: Tensor, best: Tensor
+    logits: Tensor, aim: Tensor, targeted: bool, active: Tensor, best: Tensor, forwards: Tensor
 ) -> tuple[Tensor, Tensor, int] | None:
     """[B] each, what is left until success and whether it is there, and a number of rows.
 
     Those rows are active [B] and succeed, or have less left than `best` [B]. `aim` and `targeted`
-    as of a Problem. None where a margin is not finite.
+    as of a Problem. None where a margin is not finite; else `forwards` [B] int64 grows by 1 in the
+    active rows.
     """
     left, hit = torch.empty_like(best), torch.empty_like(active)
-    arrays = active.numpy(), best.numpy(), left.numpy(), hit.numpy()
+    arrays = active.numpy(), best.numpy(), forwards.numpy(), left.numpy(), hit.numpy()
     count = _loops().look(logits.numpy(), aim.numpy(), targeted, *arrays)
     return None if count < 0 else (left, hit, count)
 

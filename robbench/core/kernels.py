@@ -127,9 +127,14 @@ def pick(mask: Bools, a: Floats, b: Floats, out: Floats) -> None:
 
 
 @compiled
-def plain(g: Floats) -> bool:
-    """Whether no row has an entry that is no number or infinite, or only zeros."""
+def plain(g: Floats, moves: Bools, backwards: Ints, each: int) -> bool:
+    """Whether no row has an entry that is no number or infinite, or only zeros.
+
+    In place: `each` backwards more of the rows that move.
+    """
     g = _rows(g)
+    for i in range(len(moves)):
+        backwards[i] += each * moves[i]
     for row in g:  # noqa: SIM110 - a generator would not be compiled
         if not ZERO < _largest(row) < INF:
             return False
@@ -138,11 +143,19 @@ def plain(g: Floats) -> bool:
 
 @compiled
 def look(
-    logits: Floats, aim: Ints, targeted: bool, active: Bools, best: Floats, left: Floats, hit: Bools
+    logits: Floats,
+    aim: Ints,
+    targeted: bool,
+    active: Bools,
+    best: Floats,
+    forwards: Ints,
+    left: Floats,
+    hit: Bools,
 ) -> int:
     """What is left until success, and whether it is there: rows that may be worth a place.
 
-    Those are active, and succeed or have less left than `best`. -1: a margin is not finite.
+    Those are active, and succeed or have less left than `best`. -1: a margin is not finite. Else in
+    place: a forward more of the active rows.
     """
     count = 0
     for i in range(logits.shape[0]):
@@ -158,6 +171,8 @@ def look(
         left[i] = -margin if targeted else margin
         hit[i] = (first == label) == targeted
         count += active[i] and (hit[i] or left[i] < best[i])
+    for i in range(len(active)):
+        forwards[i] += active[i]
     return count
 
 

@@ -44,11 +44,11 @@ def blank_book(p: Problem) -> Book:
     return Book(
         found=zero.bool(),
         first=zero - 1,
-        x=p.x0.clone(),  # as loops write into it
+        x=p.x0.clone(),  # loops write into books
         margin=inf,
         size=inf.clone(),
-        n_forward=zero,
-        n_backward=zero,
+        n_forward=zero.clone(),
+        n_backward=zero.clone(),
         n_nonfinite=zero,
         n_zero_gradient=zero,
     )
@@ -220,19 +220,18 @@ class ModelOracle(Oracle):
         self, x: Tensor, logits: Tensor, votes: list[Tensor], grad: Tensor, moves: Tensor, k: int
     ) -> tuple[Tensor, Tensor]:
         grad = self.p.movable(grad)
-        if fused.fusable(grad) and fused.plain(grad):
-            hit = self._hits(x, logits, votes)
-        else:
-            flat = grad.flatten(1)
-            top = torch.maximum(flat.amax(1), -flat.amin(1))  # the largest absolute entry
-            bad = ~(top < torch.inf)
-            hit = self._hits(x, logits, votes, moves & bad)
-            zero = self.book.n_zero_gradient + (moves & (top == 0))
-            self.book = self.book.replace(n_zero_gradient=zero)
-            grad = grad if nowhere(bad) else torch.nan_to_num(grad, 0.0, 0.0, 0.0)
-        n_backward = self.book.n_backward.add(moves, alpha=self.draws * k)
-        self.book = self.book.replace(n_backward=n_backward)
-        return grad, hit
+        each, n_backward, loops = self.draws * k, self.book.n_backward, fused.fusable(grad)
+        if loops and fused.plain(grad, moves, n_backward, each):
+            return grad, self._hits(x, logits, votes)
+        flat = grad.flatten(1)
+        top = torch.maximum(flat.amax(1), -flat.amin(1))  # the largest absolute entry
+        bad = ~(top < torch.inf)
+        hit = self._hits(x, logits, votes, moves & bad)
+        self.book = self.book.replace(
+            n_zero_gradient=self.book.n_zero_gradient + (moves & (top == 0)),
+            n_backward=n_backward if loops else n_backward.add(moves, alpha=each),
+        )
+        return grad if nowhere(bad) else torch.nan_to_num(grad, 0.0, 0.0, 0.0), hit
 
     def _hits(
         self, x: Tensor, logits: Tensor, votes: list[Tensor], bad: Tensor | None = None
@@ -266,16 +265,13 @@ class ModelOracle(Oracle):
         p, book, active = self.p, self.book, self.active
         if self.draws > 1 or not (fused.fusable(logits) and p.ball.fusable(x, book.x)):
             return None
-        found = fused.look(logits, p.aim, p.targeted, active, book.margin)
+        found = fused.look(logits, p.aim, p.targeted, active, book.margin, book.n_forward)
         if found is None:
             return None
         margin, hit, count = found
-        changes = {"n_forward": book.n_forward.add(active)}
-        if count:
-            booked = book.found, book.first, book.x, book.margin, book.size
-            if fused.keep(x, margin, hit, active, p.x0, p.eps, self.t, booked):
-                changes["found"] = book.found.clone()
-        self.book = book.replace(**changes)
+        booked = book.found, book.first, book.x, book.margin, book.size
+        if count and fused.keep(x, margin, hit, active, p.x0, p.eps, self.t, booked):
+            self.book = book.replace(found=book.found.clone())  # another one says: there are new
         return hit, margin
 
     def _keep(self, x: Tensor, margin: Tensor, hit: Tensor, may: Tensor) -> None:

@@ -106,12 +106,13 @@ def test_rows_are_picked(both, shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("odd", [0.0, torch.nan, torch.inf, -torch.inf, None])
 def test_plain_gradients(odd: float | None) -> None:
     g = _random(4, 3, 5, seed=0)
-    assert fused.plain(g)
     if odd == 0:
         g[2] = 0.0
     elif odd is not None:
         g[2, 1, 3] = odd
-    assert fused.plain(g) is (odd is None)
+    counts, moves = torch.tensor([1, 2, 3, 4]), torch.tensor([True, False, True, False])
+    assert fused.plain(g, moves, counts, 3) is (odd is None)
+    assert counts.tolist() == [4, 2, 6, 4]
 
 
 @pytest.mark.parametrize("classes", [1, 2, 4, 10, 33])
@@ -207,9 +208,9 @@ def test_without_a_folder_to_keep_them_in_loops_are_compiled_anew() -> None:
         "plain, numba.njit = numba.njit, refused\n"
         "import torch\n"
         "from robbench.core import fused\n"
-        "print(fused.plain(torch.ones(2, 3)))\n"
+        "print(fused.margins(torch.eye(2), torch.tensor([0, 1])).tolist())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ, check=True
     )
-    assert done.stdout.strip() == "True"
+    assert done.stdout.strip() == "[1.0, 1.0]"
