@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from robbench.attacks.base import Answer, AnyRowAttack, Oracle, state_of
+from robbench.core import fused
 from robbench.core.rows import finite_sum
 from robbench.core.tiles import Model, Tiles
 from robbench.engine.oracle import ModelOracle, slopes
@@ -40,6 +41,7 @@ class _Standing(ModelOracle):
         super().__init__(model, Tiles(max(len(p), 1), step=1), draws, objective)
         self.p = p
         self.active = self.moves = self.standing = torch.ones_like(p.y, dtype=torch.bool)
+        self.least, self.forwards = torch.zeros_like(p.eps), torch.zeros_like(p.y)  # see `_hits`
 
     def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
         if need is not None:
@@ -62,8 +64,12 @@ class _Standing(ModelOracle):
     def _hits(
         self, x: Tensor, logits: Tensor, votes: list[Tensor], bad: Tensor | None = None
     ) -> Tensor:
-        hit = self._success(logits, votes)
-        if not finite_sum(logits):
+        p, found = self.p, None
+        if not votes and fused.fusable(logits):
+            marks = self.active, self.least, self.forwards
+            found = fused.look(logits, p.aim, p.targeted, *marks)
+        hit = self._success(logits, votes) if found is None else found[1]
+        if found is None and not finite_sum(logits):
             hit = hit & answered(logits)
         self.standing = self.standing > hit  # and not hit
         return hit
