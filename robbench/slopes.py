@@ -31,8 +31,9 @@ def slope_of(objective: Objective, p: Problem, classes: int) -> Slope | None:
 def cross_entropy(logits: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
     """softplus(l - z_y), l = logsumexp_{k != y} z_k: sigmoid(l - z_y) (exp(z_k - l) - [k = y])."""
     tempered = p.tempered(logits)
-    if fused.fusable(tempered):
-        value, gradient = fused.cross_entropy(tempered, p.y, STRAIGHT)
+    dense = tempered.contiguous()  # whose layout may depend on their number
+    if fused.fusable(dense):
+        value, gradient = fused.cross_entropy(dense, p.y, STRAIGHT)
     else:
         z, label = tempered.to(widest(logits.device)), p.y[:, None]
         others = z.scatter(1, label, -torch.inf)
@@ -41,9 +42,10 @@ def cross_entropy(logits: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
         straight, slope = gap > STRAIGHT, gap.sigmoid()
         value = torch.where(straight, gap, gap.clamp(max=STRAIGHT).exp().log1p())[:, 0]
         gradient = ((others - total).exp() * slope).scatter(1, label, -slope)
+    value, gradient = value.to(logits.dtype), gradient.to(logits.dtype)
     if tempered is not logits and p.temperature is not None:
-        gradient = gradient / p.temperature[:, None]
-    return value.to(logits.dtype), gradient.to(logits.dtype)
+        gradient = gradient / p.temperature[:, None].to(gradient)
+    return value, gradient
 
 
 def margin(logits: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
@@ -68,6 +70,7 @@ def dlr_targeted(logits: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
 
     1 / s for t, -1 / s for y, and -value / s times the gradient of s.
     """
+    logits = logits.contiguous()
     if fused.fusable(logits):
         return fused.dlr_targeted(logits, p.y, p.target, guard(logits))
     z = logits.to(widest(logits.device))

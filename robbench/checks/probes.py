@@ -161,7 +161,7 @@ def follow(attack: Attack[Any], model: nn.Module, p: Problem, tiles: Tiles) -> T
     state, book, everyone = attack.start(p), blank_book(p), torch.ones_like(p.y, dtype=torch.bool)
     for _ in range(attack.steps + 1):
         points = attack.point(state)
-        state, _ = oracle.step(attack, state, p, book, t, everyone, attack.steps)
+        state, book = oracle.step(attack, state, p, book, t, everyone, attack.steps)
         t = t + 1
     values, margins, hits = (
         torch.stack(seen).cpu() for seen in (oracle.values, oracle.margins_seen, oracle.hits)

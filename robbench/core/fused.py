@@ -8,7 +8,7 @@ torch's operators, which are what these loops are tested against.
 from __future__ import annotations
 
 import functools
-import importlib.util
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -16,14 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+Array = np.ndarray[Any, Any]
+
 
 @functools.cache
 def _kernels() -> ModuleType | None:
     """The compiled loops, None without numba."""
-    if importlib.util.find_spec("numba") is None:
+    try:
+        from robbench.core import kernels
+    except (ImportError, OSError):  # also of a numba that refuses this numpy, or has lost a library
         return None
-    from robbench.core import kernels
-
     return kernels
 
 
@@ -32,29 +34,44 @@ def draws(key: Tensor, dtype: torch.dtype) -> bool:
     return key.is_cpu and dtype is torch.float32 and _kernels() is not None
 
 
-def fusable(first: Tensor, *others: Tensor) -> bool:
-    """Whether loops take such tensors: float32 [B,*] of one shape, dense, on a CPU, no graph."""
+def fusable(first: Tensor, *others: Tensor, each: Sequence[Tensor] = ()) -> bool:
+    """Whether loops take such tensors: float32 [B,*] of one shape, dense, on a CPU, no graph.
+
+    `each`: numbers [B] of the rows, float32 and dense too.
+    """
     if not _plain(first) or not first.numel() or _kernels() is None:
         return False
     shape = first.shape
-    return all(_plain(x) and x.shape == shape for x in others)
+    return all(_plain(x) and x.shape == shape for x in others) and all(
+        _plain(number) and number.shape == shape[:1] for number in each
+    )
 
 
 def _plain(x: Tensor) -> bool:
     return x.is_cpu and x.dtype is torch.float32 and x.is_contiguous() and not x.requires_grad
 
 
+def _flat(x: Tensor) -> Array:
+    """[B,D] of [B,*], a view: loops are compiled for two axes."""
+    return x.numpy().reshape(len(x), -1)
+
+
+def _dense(x: Tensor) -> Array:
+    """A class, mark or number of each row."""
+    return x.contiguous().numpy()
+
+
 def project(x: Tensor, x0: Tensor, eps: Tensor, out: Tensor | None = None) -> Tensor:
     """Points x [B,*] into the linf ball of eps [B] around x0, then into the box [0,1]."""
     out = torch.empty_like(x) if out is None else out
-    _loops().project(x.numpy(), x0.numpy(), eps.numpy(), out.numpy())
+    _loops().project(_flat(x), _flat(x0), eps.numpy(), _flat(out))
     return out
 
 
 def ascend(x: Tensor, g: Tensor, length: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
     """Points x [B,*] moved by a length [B] along the signs of g, then as of `project`."""
     out = torch.empty_like(x)
-    _loops().ascend(x.numpy(), g.numpy(), length.numpy(), x0.numpy(), eps.numpy(), out.numpy())
+    _loops().ascend(_flat(x), _flat(g), length.numpy(), _flat(x0), eps.numpy(), _flat(out))
     return out
 
 
@@ -73,15 +90,15 @@ def stride(
     length, share, eps: [B].
     """
     out = torch.empty_like(x)
-    arrays = x.numpy(), g.numpy(), length.numpy(), before.numpy(), share.numpy()
-    _loops().stride(*arrays, np.float32(inertia), x0.numpy(), eps.numpy(), out.numpy())
+    arrays = _flat(x), _flat(g), length.numpy(), _flat(before), share.numpy()
+    _loops().stride(*arrays, np.float32(inertia), _flat(x0), eps.numpy(), _flat(out))
     return out
 
 
 def pick(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """[B,*]: rows of a where mask [B], else of b."""
     out = torch.empty_like(b)
-    _loops().pick(mask.numpy(), a.numpy(), b.numpy(), out.numpy())
+    _loops().pick(_dense(mask), _flat(a), _flat(b), _flat(out))
     return out
 
 
@@ -90,7 +107,7 @@ def plain(g: Tensor, moves: Tensor, backwards: Tensor, each: int) -> bool:
 
     `backwards` [B] int64 grows by `each` in the rows that move [B].
     """
-    return bool(_loops().plain(g.numpy(), moves.numpy(), backwards.numpy(), each))
+    return bool(_loops().plain(_flat(g), _dense(moves), backwards.numpy(), each))
 
 
 def look(
@@ -103,8 +120,8 @@ def look(
     active rows.
     """
     left, hit = torch.empty_like(best), torch.empty_like(active)
-    arrays = active.numpy(), best.numpy(), forwards.numpy(), left.numpy(), hit.numpy()
-    count = _loops().look(logits.numpy(), aim.numpy(), targeted, *arrays)
+    arrays = _dense(active), best.numpy(), forwards.numpy(), left.numpy(), hit.numpy()
+    count = _loops().look(logits.numpy(), _dense(aim), targeted, *arrays)
     return None if count < 0 else (left, hit, count)
 
 
@@ -123,36 +140,38 @@ def keep(
     `booked`: found, first, points, margins and sizes of the book, which are changed. Whether a row
     was found for the first time.
     """
-    arrays = (array.numpy() for array in (x, left, hit, active, x0, eps, t, *booked))
-    return bool(_loops().keep(*arrays))
+    found, first, points, best, size = booked
+    arrays = left.numpy(), hit.numpy(), _dense(active), _flat(x0), eps.numpy(), _dense(t)
+    books = found.numpy(), first.numpy(), _flat(points), best.numpy(), size.numpy()
+    return bool(_loops().keep(_flat(x), *arrays, *books))
 
 
 def margins(logits: Tensor, y: Tensor) -> Tensor:
     """[B]: the logit of class y [B] less the largest other."""
     out = logits.new_empty(len(logits))
-    _loops().margins(logits.numpy(), y.numpy(), out.numpy())
+    _loops().margins(logits.numpy(), _dense(y), out.numpy())
     return out
 
 
 def cross_entropy(logits: Tensor, y: Tensor, straight: float) -> tuple[Tensor, Tensor]:
     """As `slopes.cross_entropy`."""
     value, slope = logits.new_empty(len(logits)), torch.empty_like(logits)
-    _loops().cross_entropy(logits.numpy(), y.numpy(), straight, value.numpy(), slope.numpy())
+    _loops().cross_entropy(logits.numpy(), _dense(y), straight, value.numpy(), slope.numpy())
     return value, slope
 
 
 def dlr_targeted(logits: Tensor, y: Tensor, target: Tensor, guard: float) -> tuple[Tensor, Tensor]:
     """As `slopes.dlr_targeted`."""
     value, slope = logits.new_empty(len(logits)), torch.empty_like(logits)
-    arrays = logits.numpy(), y.numpy(), target.numpy()
+    arrays = logits.numpy(), _dense(y), _dense(target)
     _loops().dlr_targeted(*arrays, guard, value.numpy(), slope.numpy())
     return value, slope
 
 
 def uniform(key: Tensor, n: int) -> Tensor:
     """[B,n] as `keyed.uniform` of folded keys [B] int64."""
-    out = torch.empty(len(key), n)
-    _loops().uniform(key.numpy().view(np.uint64), out.numpy())
+    out = key.new_empty(len(key), n, dtype=torch.float32)
+    _loops().uniform(_dense(key).view(np.uint64), out.numpy())
     return out
 
 
@@ -165,8 +184,8 @@ def windows(
     entry by channel, in x and in `faces`. across: entries of a line of the image.
     """
     out = torch.empty_like(x)
-    arrays = x.numpy(), faces.numpy(), drawn.contiguous().numpy()
-    _loops().windows(*arrays, heights.numpy(), widths.numpy(), across, out.numpy())
+    arrays = _flat(x), faces.numpy(), _dense(drawn), heights.numpy(), widths.numpy()
+    _loops().windows(*arrays, across, _flat(out))
     return out
 
 

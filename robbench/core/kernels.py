@@ -1,7 +1,8 @@
 """Loops over rows, compiled by numba for a CPU; `fused.py` calls them.
 
-Arrays are float32 [B,*] or of rows [B]. Compiled without fast math, so each operator rounds as
-torch's does.
+Arrays are dense, float32 [B,D] or of rows [B]: each loop is compiled once, for these. Compiled
+without fast math, so each operator rounds as torch's does. Nothing looks whether an index is inside
+an array but `_require`.
 """
 
 from __future__ import annotations
@@ -32,11 +33,6 @@ def compiled(function: F) -> F:
         return cast(F, numba.njit(cache=True, error_model="numpy")(function))
     except RuntimeError:  # no folder to keep it in
         return cast(F, numba.njit(error_model="numpy")(function))
-
-
-@numba.njit(error_model="numpy")
-def _rows(x: Floats) -> Floats:
-    return x.reshape(x.shape[0], x.size // x.shape[0])
 
 
 @numba.njit(inline="always", error_model="numpy")
@@ -73,10 +69,28 @@ def _stirred(z: np.uint64) -> np.uint64:
     return (z ^ (z >> np.uint64(27))) * M2
 
 
+@numba.njit(error_model="numpy")
+def _require(classes: Ints, logits: Floats) -> None:
+    if len(classes) != len(logits):
+        raise IndexError("not one class for each row of logits")
+    for k in classes:
+        if not 0 <= k < logits.shape[1]:
+            raise IndexError("a class is out of range: the model has no such logit")
+
+
+@numba.njit(inline="always", error_model="numpy")
+def _other(row: Floats, label: int) -> np.float32:
+    """The largest but that of the label; NaN where one is."""
+    other = -INF
+    for k in range(len(row)):
+        if k != label and (row[k] > other or row[k] != row[k]):
+            other = row[k]
+    return other
+
+
 @compiled
 def project(x: Floats, x0: Floats, eps: Floats, out: Floats) -> None:
     """Into the linf ball around x0, then the box."""
-    x, x0, out = _rows(x), _rows(x0), _rows(out)
     for i in range(x.shape[0]):
         wide = eps[i]
         for j in range(x.shape[1]):
@@ -86,7 +100,6 @@ def project(x: Floats, x0: Floats, eps: Floats, out: Floats) -> None:
 @compiled
 def ascend(x: Floats, g: Floats, length: Floats, x0: Floats, eps: Floats, out: Floats) -> None:
     """A step along the signs of g, then `project`."""
-    x, g, x0, out = _rows(x), _rows(g), _rows(x0), _rows(out)
     for i in range(x.shape[0]):
         step, wide = length[i], eps[i]
         for j in range(x.shape[1]):
@@ -106,7 +119,6 @@ def stride(
     out: Floats,
 ) -> None:
     """The point x + share (z - x) + inertia (x - before), z as of `ascend`, then `project`."""
-    x, g, before, x0, out = _rows(x), _rows(g), _rows(before), _rows(x0), _rows(out)
     for i in range(x.shape[0]):
         step, wide, part = length[i], eps[i], share[i]
         for j in range(x.shape[1]):
@@ -119,7 +131,6 @@ def stride(
 @compiled
 def pick(mask: Bools, a: Floats, b: Floats, out: Floats) -> None:
     """Rows of a where mask, else of b."""
-    a, b, out = _rows(a), _rows(b), _rows(out)
     for i in range(a.shape[0]):
         row = a[i] if mask[i] else b[i]
         for j in range(a.shape[1]):
@@ -132,7 +143,6 @@ def plain(g: Floats, moves: Bools, backwards: Ints, each: int) -> bool:
 
     In place: `each` backwards more of the rows that move.
     """
-    g = _rows(g)
     for i in range(len(moves)):
         backwards[i] += each * moves[i]
     for row in g:  # noqa: SIM110 - a generator would not be compiled
@@ -157,17 +167,16 @@ def look(
     Those are active, and succeed or have less left than `best`. -1: a margin is not finite. Else in
     place: a forward more of the active rows.
     """
+    _require(aim, logits)
     count = 0
     for i in range(logits.shape[0]):
         row, label = logits[i], aim[i]
-        first, other = 0, -INF
-        for k in range(len(row)):
-            first = k if row[k] > row[first] else first
-            if k != label and (row[k] > other or row[k] != row[k]):
-                other = row[k]
-        margin = row[label] - other
+        margin = row[label] - _other(row, label)
         if not -INF < margin < INF:
             return -1
+        first = 0
+        for k in range(len(row)):
+            first = k if row[k] > row[first] else first
         left[i] = -margin if targeted else margin
         hit[i] = (first == label) == targeted
         count += active[i] and (hit[i] or left[i] < best[i])
@@ -195,7 +204,6 @@ def keep(
 
     In place: found, first, points, best, size. The number of rows found for the first time.
     """
-    x, x0, points = _rows(x), _rows(x0), _rows(points)
     apart = np.empty(x.shape[1], np.float32)
     news = 0
     for i in range(x.shape[0]):
@@ -226,18 +234,15 @@ def keep(
 @compiled
 def margins(logits: Floats, y: Ints, out: Floats) -> None:
     """The logit of a class less the largest other; NaN where one is."""
+    _require(y, logits)
     for i in range(logits.shape[0]):
-        row, label = logits[i], y[i]
-        other = np.float32(-np.inf)
-        for k in range(len(row)):
-            if k != label and (row[k] > other or row[k] != row[k]):
-                other = row[k]
-        out[i] = row[label] - other
+        out[i] = logits[i, y[i]] - _other(logits[i], y[i])
 
 
 @compiled
 def cross_entropy(logits: Floats, y: Ints, straight: float, value: Floats, slope: Floats) -> None:
     """As `slopes.cross_entropy`, in float64."""
+    _require(y, logits)
     for i in range(logits.shape[0]):
         row, label = logits[i], y[i]
         top = -np.inf
@@ -263,6 +268,8 @@ def dlr_targeted(
     logits: Floats, y: Ints, target: Ints, guard: float, value: Floats, slope: Floats
 ) -> None:
     """As `slopes.dlr_targeted`, in float64."""
+    _require(y, logits)
+    _require(target, logits)
     for i in range(logits.shape[0]):
         row = logits[i]
         first = second = third = fourth = -1
@@ -302,7 +309,6 @@ def windows(
     drawn [B,1+2C]: the level of the window's size, and its first entry by channel, in x and in
     `faces`; `across`: entries of a line of the image.
     """
-    x, out = _rows(x), _rows(out)
     channels = drawn.shape[1] // 2
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):

@@ -80,7 +80,7 @@ def pick(mask: Tensor, a: Tensor | float, b: Tensor | float) -> Tensor:
     The result may be `a` or `b` itself.
     """
     if isinstance(a, Tensor) and isinstance(b, Tensor) and _large_alike(a, b):
-        if fused.fusable(b, a):
+        if mask.shape == b.shape[:1] and fused.fusable(b, a):
             return fused.pick(mask, a, b)
         rows = mask.nonzero().squeeze(1)
         chosen = rows.numel()  # len() of a tensor takes longer

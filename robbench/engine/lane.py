@@ -105,7 +105,7 @@ class Lane:
             self.active = self.oracle.moves  # those that were not at their last step
             if (done := self.attack.done(self.s)) is not None:
                 self.active = self.active & ~done
-            if self.book.found is not self.found:  # a book is never changed in place
+            if self.book.found is not self.found:  # another one says: there are new
                 self.found = self.book.found
                 self.active = self.active & ~(self.found & (self.p.eps < torch.inf))
             # Idle rows keep their last step, so schedules never run off their tables.
@@ -202,9 +202,9 @@ class Lane:
             asking = torch.tensor(fresh, device=self.device)
             self.oracle.bind(p, book, torch.zeros_like(p.y), asking, steps=1)
             found = self.attack.prepare(p, self.oracle)
+            book = self.oracle.book
             if found is None:
                 return p, book
-            book = self.oracle.book
             for row, job in enumerate(jobs):
                 self.prepared.setdefault(job.sample, found[row])
         known = torch.stack([self.prepared[job.sample] for job in jobs])

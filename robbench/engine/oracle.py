@@ -281,14 +281,12 @@ class ModelOracle(Oracle):
         new = counts & hit
         if nowhere(new):  # only lower margins, which without a budget do not count
             better = counts if finite(p.eps) else counts & (p.eps < torch.inf)
-            self.book = book.where(better, x=x, margin=margin, size=size)
-            return
-        # Also where margins tie: argmax decides, and this is the point to keep.
-        first = hit & ~book.found
-        nearer = hit & (size < book.size)
-        better = counts & pick(p.eps == torch.inf, nearer, first | (margin < book.margin))
-        book = book.where(better, x=x, margin=margin, size=size)
-        self.book = book.where(new & ~book.found, first=self.t).replace(found=book.found | new)
+        else:  # also where margins tie: argmax decides, and this is the point to keep
+            first, nearer = hit & ~book.found, hit & (size < book.size)
+            better = counts & pick(p.eps == torch.inf, nearer, first | (margin < book.margin))
+            book = book.where(new & ~book.found, first=self.t).replace(found=book.found | new)
+        kept = book.where(better, x=x, margin=margin, size=size)
+        self.book = kept.replace(x=x.clone()) if kept.x is x else kept  # loops write into books
 
 
 def slopes(

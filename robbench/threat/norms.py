@@ -33,7 +33,7 @@ class Linf(Norm):
     def project_boxed(
         self, x: Tensor, x0: Tensor, eps: Tensor, *, overwrite: bool = False
     ) -> Tensor:
-        if fused.fusable(x, x0):
+        if fused.fusable(x, x0, each=[eps]):
             return fused.project(x, x0, eps, x if overwrite else None)
         d = torch.sub(x, x0, out=x if overwrite else None)
         return _clipped(d, eps, out=d).add_(x0).clamp_(*BOX)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import overload
 
 import torch
@@ -128,7 +129,7 @@ class Ball:
         or the box's face.
         """
         norm, g = self.p.norm, self.p.movable(g)
-        if self.fusable(x, g):
+        if self.fusable(x, g, each=[length]):
             return fused.ascend(x, g, length, self.p.x0, self.p.eps)
         length = lift(length.clamp(max=torch.finfo(x.dtype).max), x)  # inf times 0 is no number
         if norm.one_entry:
@@ -150,18 +151,18 @@ class Ball:
         inertia: float,
     ) -> Tensor:
         """The point x + share (z - x) + inertia (x - before), projected; z is that of `ascend`."""
-        if self.fusable(x, g, before):
+        if self.fusable(x, g, before, each=[length, share]):
             p = self.p
             return fused.stride(x, g, length, before, share, inertia, p.x0, p.eps)
         z = self.ascend(x, g, length)
         moved = z.sub_(x).mul_(lift(share, x)).add_(x).add_((x - before).mul_(inertia))
         return self.project(moved, overwrite=True)
 
-    def fusable(self, *points: Tensor) -> bool:
-        """Whether the loops of `core/fused.py` know this ball, and take such points."""
+    def fusable(self, *points: Tensor, each: Sequence[Tensor] = ()) -> bool:
+        """Whether the loops of `core/fused.py` know this ball, and take such points and numbers."""
         p = self.p
-        known = p.norm.name == "linf" and p.free is None and p.eps.dtype is torch.float32
-        return known and fused.fusable(p.x0, *points)
+        known = p.norm.name == "linf" and p.free is None
+        return known and fused.fusable(p.x0, *points, each=[p.eps, *each])
 
     def uniform(self) -> Tensor:
         """A uniform random point of the ball, clipped to the box; a function of each row's key."""

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from robbench.core.device import deterministic
 from robbench.core.rows import pick
 from robbench.data.load import load
 from robbench.engine.evaluate import evaluate
-from robbench.objectives import margins
+from robbench.objectives import cross_entropy, margins
 from robbench.slopes import SLOPES
 from robbench.threat.model import parse_threat
 from robbench.threat.norms import NORMS
@@ -93,6 +94,14 @@ def test_a_step_without_bound_ends_at_the_face(both) -> None:
     assert _same(loops, operators)
 
 
+@pytest.mark.parametrize(
+    "length", [torch.tensor(0.1), torch.tensor([0.1]), torch.full((ROWS,), 0.1).double()]
+)
+def test_numbers_of_another_shape_or_type_are_left_to_operators(both, length: Tensor) -> None:
+    p, g = _problem((6,)), _gradient((6,))
+    assert _same(*both(lambda: p.ball.ascend(p.x0, g, length)))
+
+
 @pytest.mark.parametrize("shape", [(3000,), (3, 32, 32)])
 def test_rows_are_picked(both, shape: tuple[int, ...]) -> None:
     a, b = _random(ROWS, *shape, seed=1), _random(ROWS, *shape, seed=2)
@@ -133,6 +142,49 @@ def test_slopes(both, objective) -> None:
     for loops, operators in zip(*both(lambda: SLOPES[objective](z, p)), strict=True):
         assert torch.allclose(loops, operators, rtol=1.2e-7, atol=0)
         assert (loops != operators).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("objective", SLOPES)
+def test_slopes_do_not_depend_on_the_layout_of_logits(objective) -> None:
+    z = _random(30, 10, seed=3, scale=4.0)
+    p = Problem.of(z, torch.arange(30) % 10, 1.0, NORMS["linf"])
+    p = p.replace(target=(p.y + 3) % 10)
+    other = SLOPES[objective](z.t().contiguous().t(), p)
+    assert all(torch.equal(*pair) for pair in zip(SLOPES[objective](z, p), other, strict=True))
+
+
+def test_slopes_at_temperatures(both) -> None:
+    """What is rounded is divided, with either: of 5000 entries at most one rounds otherwise."""
+    z = _random(500, 10, seed=4, scale=4.0)
+    p = Problem.of(z, torch.arange(500) % 10, 1.0, NORMS["linf"])
+    p = p.replace(temperature=torch.linspace(0.3, 7, 500))
+    loops, operators = both(lambda: SLOPES[cross_entropy](z, p)[1])
+    assert (loops != operators).sum() <= 1
+
+
+@pytest.mark.parametrize("classes", [[0, 1, -1], [0, 1, 4], [0, 1], [0, 1, 2, 3]])
+def test_classes_without_a_logit_are_refused(classes: list[int]) -> None:
+    """Loops would read and write beside the array."""
+    z, y, known = _random(3, 4, seed=0), torch.tensor(classes), torch.tensor([0, 1, 2])
+    marks = torch.ones(3).bool(), torch.ones(3), torch.zeros(3).long()
+    for call in (
+        lambda: fused.margins(z, y),
+        lambda: fused.look(z, y, False, *marks),
+        lambda: fused.cross_entropy(z, y, 40.0),
+        lambda: fused.dlr_targeted(z, y, known, 1e-12),
+        lambda: fused.dlr_targeted(z, known, y, 1e-12),
+    ):
+        with pytest.raises(IndexError, match="class"):
+            call()
+
+
+def test_the_default_type_is_not_asked() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = keyed.uniform(torch.arange(3), (2,))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert _same(found, keyed.uniform(torch.arange(3), (2,)))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -210,7 +262,24 @@ def test_without_a_folder_to_keep_them_in_loops_are_compiled_anew() -> None:
         "from robbench.core import fused\n"
         "print(fused.margins(torch.eye(2), torch.tensor([0, 1])).tolist())\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ, check=True
+    assert _printed(script) == "[1.0, 1.0]"
+
+
+@pytest.mark.parametrize("error", ["ImportError('needs another numpy')", "OSError('no library')"])
+def test_without_a_numba_that_works_operators_are_used(tmp_path: Path, error: str) -> None:
+    (tmp_path / "numba.py").write_text(f"raise {error}\n", encoding="utf-8")
+    script = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import torch\n"
+        "from robbench.core import fused\n"
+        "from robbench.objectives import margins\n"
+        "print(fused.fusable(torch.eye(2)), margins(torch.eye(2), torch.tensor([0, 1])).tolist())\n"
     )
-    assert done.stdout.strip() == "[1.0, 1.0]"
+    assert _printed(script) == "False [1.0, 1.0]"
+
+
+def _printed(script: str) -> str:
+    command = [sys.executable, "-c", script]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=os.environ, check=True
+    ).stdout.strip()

@@ -218,3 +218,18 @@ def test_an_objective_of_the_rows_travels_with_those_that_are_asked(rows: int) -
     assert torch.allclose(found.grad[active], grads[active], atol=1e-6)
     assert torch.allclose(found.value[active], plain.detach()[active], atol=1e-6)
     assert oracle.book.n_backward.tolist() == active.int().tolist()
+
+
+def test_points_given_out_are_not_written_into() -> None:
+    """Books are written in place: the points of large rows, dense or not, that all are worse."""
+    x0 = torch.zeros(4, 1 << 13)
+    p = Problem.of(x0, torch.zeros(4, dtype=torch.int64), 1.0, NORMS["linf"])
+    points = [torch.full_like(x0, value) for value in (0.1, 0.2, 0.3, 0.4)]
+    points[0] = points[0].t().contiguous().t()
+    oracle = ModelOracle(lambda x: torch.stack([1 - x[:, 0], x[:, 0], -x[:, 1]], 1), Tiles(4, 4))
+    oracle.bind(p, blank_book(p), torch.zeros_like(p.y), torch.ones(4, dtype=torch.bool), 1)
+    for x in points:
+        oracle.logits(x)
+        assert torch.equal(oracle.book.x, x)
+    assert not x0.any()
+    assert [float(x.amax()) for x in points] == [float(x.amin()) for x in points]
