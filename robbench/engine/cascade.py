@@ -29,7 +29,7 @@ from robbench.engine.progress import Meter
 from robbench.engine.records import Attempt, Update, Verdict
 from robbench.engine.replay import replay_points
 from robbench.engine.schedule import Schedule, Stage
-from robbench.engine.shapes import shapes_of
+from robbench.engine.shapes import plain, shapes_of
 from robbench.threat.model import ThreatModel, classes_in_play
 
 FLUSH_SECONDS = 1.0  # a decided sample is in an update no later than this
@@ -147,7 +147,7 @@ class Cascade:
             self.model,
             self.tiles,
             draws=draws,
-            late=self.fast is not self.model,
+            late=plain(self.fast) is not plain(self.model),
             keep_points=self.keep_points,
         )
         classes = classes_in_play(self.pool.logits0.shape[1], self.threats[0])

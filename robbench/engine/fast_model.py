@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from robbench.core.errors import UserError
+from robbench.engine.direct import direct
 from robbench.engine.packed import pack
 from robbench.models.base import Normalize, last_linear
 
@@ -32,7 +33,7 @@ class FastModel(NamedTuple):
 def fast_model(
     model: nn.Module, x: Tensor, *, precision: str, compiled: bool, tile: int
 ) -> FastModel:
-    """The model as given, or a copy: batch-norms folded into convolutions, bfloat16, compiled.
+    """The model's own layers, or a copy: batch-norms folded into convolutions, bfloat16, compiled.
 
     Or in float64. x [n,*]: a few inputs to try it on. Raises UserError when the model cannot run in
     the precision.
@@ -60,6 +61,8 @@ def fast_model(
     if fast is not model:
         for weight in fast.parameters():
             weight.requires_grad_(False)
+    if eager and fast is model:
+        fast = direct(model)
     return FastModel(fast, recheck=precision == "bf16", dtype=dtype)
 
 

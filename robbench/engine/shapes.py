@@ -20,6 +20,7 @@ from robbench.core.tiles import (
 )
 from robbench.data.base import Split
 from robbench.engine.counter import Counter
+from robbench.engine.direct import Direct
 
 
 def equality_of(
@@ -28,9 +29,9 @@ def equality_of(
     """What was measured of all of some models, near inputs x [n,*]; they are left as they were.
 
     rows, gradients: of what is asked of them, as of `row_equality`. A model behind a Counter is
-    asked directly: what is measured is no query of an attack.
+    asked itself: what is measured is no query of an attack.
     """
-    models, largest = [_uncounted(model) for model in models], largest_tile(x.device, x.shape[1:])
+    models, largest = [plain(model) for model in models], largest_tile(x.device, x.shape[1:])
     found = RowEquality(largest.step, equal=True)
     for model in models:
         with _frozen(model):
@@ -42,7 +43,7 @@ def equality_of(
 
 def holds(model: Model, x: Tensor, rows: int, *, gradients: bool) -> bool:
     """Whether a model gives so many rows the answers of a full tile; likewise."""
-    model = _uncounted(model)
+    model = plain(model)
     with _frozen(model):
         return agrees(model, x, rows, gradients=gradients)
 
@@ -51,15 +52,16 @@ def _frozen(model: Model) -> AbstractContextManager[None]:
     return frozen(model) if isinstance(model, nn.Module) else nullcontext()
 
 
-def _uncounted(model: Model) -> Model:
-    while isinstance(model, Counter):
-        model = model.model
+def plain(model: Model) -> Model:
+    """The model that gives the answers, behind what counts its calls or spares a part of them."""
+    while isinstance(model, Counter | Direct):
+        model = model.whole[0] if isinstance(model, Direct) else model.model
     return model
 
 
 def _largest(models: Iterable[Model], device: torch.device, shape: Sequence[int]) -> Tiles:
     """The largest tile of some models, of which some may take batches of one size only."""
-    batch = max((batch_of(_uncounted(model)) for model in models), default=1)
+    batch = max((batch_of(plain(model)) for model in models), default=1)
     return largest_tile(device, shape, batch)
 
 

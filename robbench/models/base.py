@@ -28,15 +28,17 @@ class Output(NamedTuple):
 class Normalize(nn.Module):
     """Per-channel (x - mean) / std, with the training data's statistics kept in the checkpoint."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
 
     def forward(self, x: Tensor) -> Tensor:
-        mean, std = self.get_buffer("mean"), self.get_buffer("std")
         shape = (1, -1, *[1] * (x.ndim - 2))
-        return (x - mean.reshape(shape)) / std.reshape(shape)
+        return (x - self.mean.reshape(shape)) / self.std.reshape(shape)
 
 
 class InUnits(nn.Module):
