@@ -20,6 +20,7 @@ ELSEWHERE = {
     "cli/inspect.py": "the whole command: tests/tasks/inspect",
     "cli/merge.py": "the whole command: tests/tasks/attack/test_merge.py",
     "cli/query.py": "the whole command: tests/analysis/test_query.py",
+    "core/kernels.py": "through what calls it: tests/core/test_fused.py",
     "execution/task.py": "an interface: tests/execution/test_driver.py",
     "tasks/attack/entries.py": "cascades and their refusals: tests/catalogue/test_cascades.py",
     "tasks/attack/facts.py": "runs merged from them: tests/tasks/attack/test_merge.py",
