@@ -758,7 +758,7 @@ def test_flags_of_models(cli, private, tmp_path, factory, flag):
     if flag is None:
         assert stored == []
         (forecast,) = done.err.splitlines()
-        assert " queries, " in forecast
+        assert " queries in about " in forecast
         assert "gradient" not in table.out
         return
     assert flag in {entry["name"] for entry in stored}
