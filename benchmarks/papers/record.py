@@ -46,6 +46,8 @@ def record(name: str, out: Path) -> Path:
         for task in tasks[tasks.kind == "train"].itertuples()
     }
     ids = {run for ids in tasks[tasks.kind == "attack"].run_ids for run in json.loads(ids)}
+    if not ids:
+        raise SystemExit(f"error: sweep {name} in {folder} has attacked no model to its end yet")
     runs = pd.read_parquet(folder / "runs", filters=[("run_id", "in", sorted(ids))])
     rows = [{"loss": losses[run["model"]], **_row(run, folder)} for run in runs.to_dict("records")]
     RESULTS.mkdir(exist_ok=True)
