@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,7 +129,7 @@ def search(
     case: Case,
     threat: ThreatModel,
     precision: str,
-    watched: type[Counter] = Counter,
+    watched: Callable[[nn.Module], Counter] = Counter,
 ) -> Search:
     """As `robbench attack`: a model with folded batch norms searches, the model confirms."""
     clean, device = case.split.pixels(slice(0, 8)), case.split.labels.device

@@ -15,11 +15,11 @@ from torch import Tensor
 from robbench import objectives
 from robbench.core import fused
 from robbench.core.device import widest
-from robbench.objectives import Objective, guard, largest
+from robbench.objectives import Objective, guard, largest, straight_from
 from robbench.threat.problem import Problem
 
 Slope = Callable[[Tensor, Problem], tuple[Tensor, Tensor]]
-STRAIGHT = 40.0  # from where on softplus is the identity
+STRAIGHT = straight_from(torch.float64)
 LEAST_CLASSES = 4  # of fewer the targeted DLR is another function
 
 

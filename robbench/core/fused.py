@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 
 @functools.cache
-def _kernels() -> ModuleType | None:
+def _kernels() -> Any:
     """The compiled loops, None without numba."""
     try:
         from robbench.core import kernels
@@ -64,14 +63,14 @@ def _dense(x: Tensor) -> Array:
 def project(x: Tensor, x0: Tensor, eps: Tensor, out: Tensor | None = None) -> Tensor:
     """Points x [B,*] into the linf ball of eps [B] around x0, then into the box [0,1]."""
     out = torch.empty_like(x) if out is None else out
-    _loops().project(_flat(x), _flat(x0), eps.numpy(), _flat(out))
+    _kernels().project(_flat(x), _flat(x0), eps.numpy(), _flat(out))
     return out
 
 
 def ascend(x: Tensor, g: Tensor, length: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
     """Points x [B,*] moved by a length [B] along the signs of g, then as of `project`."""
     out = torch.empty_like(x)
-    _loops().ascend(_flat(x), _flat(g), length.numpy(), _flat(x0), eps.numpy(), _flat(out))
+    _kernels().ascend(_flat(x), _flat(g), length.numpy(), _flat(x0), eps.numpy(), _flat(out))
     return out
 
 
@@ -91,14 +90,14 @@ def stride(
     """
     out = torch.empty_like(x)
     arrays = _flat(x), _flat(g), length.numpy(), _flat(before), share.numpy()
-    _loops().stride(*arrays, np.float32(inertia), _flat(x0), eps.numpy(), _flat(out))
+    _kernels().stride(*arrays, np.float32(inertia), _flat(x0), eps.numpy(), _flat(out))
     return out
 
 
 def pick(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """[B,*]: rows of a where mask [B], else of b."""
     out = torch.empty_like(b)
-    _loops().pick(_dense(mask), _flat(a), _flat(b), _flat(out))
+    _kernels().pick(_dense(mask), _flat(a), _flat(b), _flat(out))
     return out
 
 
@@ -107,7 +106,7 @@ def plain(g: Tensor, moves: Tensor, backwards: Tensor, each: int) -> bool:
 
     `backwards` [B] int64 grows by `each` in the rows that move [B].
     """
-    return bool(_loops().plain(_flat(g), _dense(moves), backwards.numpy(), each))
+    return bool(_kernels().plain(_flat(g), _dense(moves), backwards.numpy(), each))
 
 
 def look(
@@ -121,7 +120,7 @@ def look(
     """
     left, hit = torch.empty_like(best), torch.empty_like(active)
     arrays = _dense(active), best.numpy(), forwards.numpy(), left.numpy(), hit.numpy()
-    count = _loops().look(logits.numpy(), _dense(aim), targeted, *arrays)
+    count = _kernels().look(logits.numpy(), _dense(aim), targeted, *arrays)
     return None if count < 0 else (left, hit, count)
 
 
@@ -143,20 +142,20 @@ def keep(
     found, first, points, best, size = booked
     arrays = left.numpy(), hit.numpy(), _dense(active), _flat(x0), eps.numpy(), _dense(t)
     books = found.numpy(), first.numpy(), _flat(points), best.numpy(), size.numpy()
-    return bool(_loops().keep(_flat(x), *arrays, *books))
+    return bool(_kernels().keep(_flat(x), *arrays, *books))
 
 
 def margins(logits: Tensor, y: Tensor) -> Tensor:
     """[B]: the logit of class y [B] less the largest other."""
     out = logits.new_empty(len(logits))
-    _loops().margins(logits.numpy(), _dense(y), out.numpy())
+    _kernels().margins(logits.numpy(), _dense(y), out.numpy())
     return out
 
 
 def cross_entropy(logits: Tensor, y: Tensor, straight: float) -> tuple[Tensor, Tensor]:
     """As `slopes.cross_entropy`."""
     value, slope = logits.new_empty(len(logits)), torch.empty_like(logits)
-    _loops().cross_entropy(logits.numpy(), _dense(y), straight, value.numpy(), slope.numpy())
+    _kernels().cross_entropy(logits.numpy(), _dense(y), straight, value.numpy(), slope.numpy())
     return value, slope
 
 
@@ -164,14 +163,14 @@ def dlr_targeted(logits: Tensor, y: Tensor, target: Tensor, guard: float) -> tup
     """As `slopes.dlr_targeted`."""
     value, slope = logits.new_empty(len(logits)), torch.empty_like(logits)
     arrays = logits.numpy(), _dense(y), _dense(target)
-    _loops().dlr_targeted(*arrays, guard, value.numpy(), slope.numpy())
+    _kernels().dlr_targeted(*arrays, guard, value.numpy(), slope.numpy())
     return value, slope
 
 
 def uniform(key: Tensor, n: int) -> Tensor:
     """[B,n] as `keyed.uniform` of folded keys [B] int64."""
     out = key.new_empty(len(key), n, dtype=torch.float32)
-    _loops().uniform(_dense(key).view(np.uint64), out.numpy())
+    _kernels().uniform(_dense(key).view(np.uint64), out.numpy())
     return out
 
 
@@ -185,9 +184,5 @@ def windows(
     """
     out = torch.empty_like(x)
     arrays = _flat(x), faces.numpy(), _dense(drawn), heights.numpy(), widths.numpy()
-    _loops().windows(*arrays, across, _flat(out))
+    _kernels().windows(*arrays, across, _flat(out))
     return out
-
-
-def _loops() -> Any:
-    return _kernels()
