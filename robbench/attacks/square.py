@@ -97,6 +97,8 @@ class Square(Attack[State]):
 
     def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
         margin, hit = q.margins(s.x, p)
+        if fused.fusable(s.faces) and fused.fusable(s.x, s.x_best, each=[margin, s.margin]):
+            return self._moved_on(s, margin, hit, t, p)
         s = s.where((margin < s.margin) | hit, x_best=s.x, margin=margin)
         if p.norm.name == "linf":
             drawn, draws = s.draws.at(t, p.key, lambda key, t: self._squares(key, t, p))
@@ -107,13 +109,21 @@ class Square(Attack[State]):
     def point(self, s: State) -> Tensor:
         return s.x_best
 
+    def _moved_on(self, s: State, margin: Tensor, hit: Tensor, t: Tensor, p: Problem) -> State:
+        """What `step` does in linf after its question, in one loop."""
+        plan, stretch = self._plan(p), self.steps if self.rescale else windows.MOVES
+        sizes, frame = (plan.marks, plan.height, plan.width), windows.image_shape(p.x0.shape[1:])
+        seen = s.x, margin, hit, s.x_best, s.margin, s.faces
+        x, best, lowest = fused.squares(*seen, p.key, t, stretch, sizes, frame[1:])
+        return s.replace(x=x, x_best=best, margin=lowest)
+
     def _plan(self, p: Problem) -> windows.Plan:
         _, height, width = windows.image_shape(p.x0.shape[1:])
         power = POWER[p.norm.name]
         return windows.plan(height, width, self.p_init, power, p.x0.dtype, p.x0.device)
 
     def _level(self, t: Tensor, plan: windows.Plan) -> Tensor:
-        moves = t * 10_000 // self.steps if self.rescale else t
+        moves = t * windows.MOVES // self.steps if self.rescale else t
         return (moves[:, None] > plan.marks).sum(1)
 
     def _numbers(self, key: Tensor, t: Tensor, p: Problem) -> Tensor:
@@ -141,9 +151,6 @@ class Square(Attack[State]):
         Adding +-2 eps to the window and clipping, as the paper has it, is this.
         """
         plan = self._plan(p)
-        if fused.fusable(s.x_best) and fused.fusable(s.faces):
-            across = p.x0.shape[-1]
-            return fused.windows(s.x_best, s.faces, drawn, plan.height, plan.width, across)
         offsets = windows.offsets(plan, drawn[:, 0])
         places = drawn[:, 1:, None] + offsets  # first those in x, then those in the faces
         entries, sources = places.reshape(len(drawn), 2, -1).unbind(1)

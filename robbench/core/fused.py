@@ -174,15 +174,29 @@ def uniform(key: Tensor, n: int) -> Tensor:
     return out
 
 
-def windows(
-    x: Tensor, faces: Tensor, drawn: Tensor, heights: Tensor, widths: Tensor, across: int
-) -> Tensor:
-    """[B,*]: rows of x, a window of each channel set to what `faces` [B,2D] has there.
+def squares(
+    x: Tensor,
+    margin: Tensor,
+    hit: Tensor,
+    x_best: Tensor,
+    lowest: Tensor,
+    faces: Tensor,
+    key: Tensor,
+    t: Tensor,
+    stretch: int,
+    sizes: tuple[Tensor, Tensor, Tensor],
+    frame: tuple[int, int],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The next candidates of Square in linf, its best points [B,*], and their margins [B].
 
-    drawn [B,1+2C] int64: the level of the window's size in `heights` and `widths`, and its first
-    entry by channel, in x and in `faces`. across: entries of a line of the image.
+    Rows of x that hit [B], or whose margin [B] is below `lowest` [B], become the best ones. `faces`
+    [B,2D]: what windows may be set to, drawn by `key` [B] and move t [B]. `sizes`: marks, heights
+    and widths of the windows; moves are 10,000 / `stretch` times as many for these. `frame`: height
+    and width of an image.
     """
-    out = torch.empty_like(x)
-    arrays = _flat(x), faces.numpy(), _dense(drawn), heights.numpy(), widths.numpy()
-    _kernels().windows(*arrays, across, _flat(out))
-    return out
+    out, out_best, out_lowest = (torch.empty_like(like) for like in (x, x, lowest))
+    seen = _flat(x), margin.numpy(), hit.numpy(), _flat(x_best), lowest.numpy(), faces.numpy()
+    drawn = _dense(key).view(np.uint64), _dense(t), stretch, *(size.numpy() for size in sizes)
+    news = _flat(out), _flat(out_best), out_lowest.numpy()
+    changed = _kernels().squares(*seen, *drawn, *frame, *news)
+    return out, out_best if changed else x_best, out_lowest

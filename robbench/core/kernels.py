@@ -19,7 +19,7 @@ Ints = np.ndarray[Any, np.dtype[np.int64]]
 Wholes = np.ndarray[Any, np.dtype[np.uint64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
-ZERO, ONE, INF = np.float32(0), np.float32(1), np.float32(np.inf)
+ZERO, HALF, ONE, INF = (np.float32(value) for value in (0, 0.5, 1, np.inf))
 GAMMA, M1, M2 = (  # SplitMix64's, see `keyed.py`
     np.uint64(value) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 )
@@ -67,6 +67,19 @@ def _largest(row: Floats) -> np.float32:
 def _stirred(z: np.uint64) -> np.uint64:
     z = (z ^ (z >> np.uint64(30))) * M1
     return (z ^ (z >> np.uint64(27))) * M2
+
+
+@numba.njit(inline="always", error_model="numpy")
+def _mixed(z: np.uint64) -> np.uint64:
+    """As `keyed.mix`."""
+    z = _stirred(z + GAMMA)
+    return z ^ (z >> np.uint64(31))
+
+
+@numba.njit(inline="always", error_model="numpy")
+def _number(folded: np.uint64, position: np.uint64) -> np.float32:
+    """The uniform number of a folded key at a mixed position."""
+    return np.float32(_stirred((folded ^ position) + GAMMA) >> np.uint64(40)) * STEP
 
 
 @numba.njit(error_model="numpy")
@@ -301,24 +314,55 @@ def dlr_targeted(
 
 
 @compiled
-def windows(
-    x: Floats, faces: Floats, drawn: Ints, heights: Ints, widths: Ints, across: int, out: Floats
-) -> None:
-    """Rows of x, a window of each channel set to what `faces` [B,2D] has there.
-
-    drawn [B,1+2C]: the level of the window's size, and its first entry by channel, in x and in
-    `faces`; `across`: entries of a line of the image.
-    """
-    channels = drawn.shape[1] // 2
+def squares(
+    x: Floats,
+    margin: Floats,
+    hit: Bools,
+    x_best: Floats,
+    lowest: Floats,
+    faces: Floats,
+    key: Wholes,
+    t: Ints,
+    stretch: int,
+    marks: Ints,
+    heights: Ints,
+    widths: Ints,
+    height: int,
+    width: int,
+    out: Floats,
+    out_best: Floats,
+    out_lowest: Floats,
+) -> bool:
+    """The next candidates of Square in linf, see `fused.squares`; whether a row's best changed."""
+    better = hit | (margin < lowest)
+    changed = better.any()
+    pixels = height * width
+    channels = x.shape[1] // pixels
+    position = np.empty(channels + 2, np.uint64)
+    for j in range(len(position)):
+        position[j] = _mixed(np.uint64(j))
     for i in range(x.shape[0]):
+        row = x[i] if better[i] else x_best[i]
+        out_lowest[i] = margin[i] if better[i] else lowest[i]
         for j in range(x.shape[1]):
-            out[i, j] = x[i, j]
-        level = drawn[i, 0]
+            out[i, j] = row[j]
+        if changed:
+            for j in range(x.shape[1]):
+                out_best[i, j] = row[j]
+        folded = _mixed(_mixed(key[i] ^ _mixed(np.uint64(t[i] + 1))) ^ _mixed(np.uint64(0)))
+        moves, level = t[i] * 10_000 // stretch, 0
+        for mark in marks:
+            level += moves > mark
+        high, wide = heights[level], widths[level]
+        up = int(_number(folded, position[channels]) * np.float32(height - high + 1))
+        left = int(_number(folded, position[channels + 1]) * np.float32(width - wide + 1))
         for c in range(channels):
-            here, there = drawn[i, 1 + c], drawn[i, 1 + channels + c]
-            for line in range(heights[level]):
-                for j in range(line * across, line * across + widths[level]):
-                    out[i, here + j] = faces[i, there + j]
+            first = c * pixels + up * width + left
+            upper = x.shape[1] if _number(folded, position[c]) >= HALF else 0
+            for line in range(high):
+                for j in range(first + line * width, first + line * width + wide):
+                    out[i, j] = faces[i, upper + j]
+    return bool(changed)
 
 
 @compiled
@@ -326,8 +370,7 @@ def uniform(key: Wholes, out: Floats) -> None:
     """As `keyed.uniform` of folded keys."""
     position = np.empty(out.shape[1], np.uint64)
     for j in range(len(position)):
-        z = _stirred(np.uint64(j) + GAMMA)
-        position[j] = z ^ (z >> np.uint64(31))
+        position[j] = _mixed(np.uint64(j))
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
-            out[i, j] = np.float32(_stirred((key[i] ^ position[j]) + GAMMA) >> np.uint64(40)) * STEP
+            out[i, j] = _number(key[i], position[j])

@@ -6,6 +6,7 @@ waits any more, live rows are moved together and the lane gets narrower.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -22,8 +23,10 @@ from robbench.engine.shapes import holds
 from robbench.threat.problem import Problem
 
 NO_LIMIT = 1 << 40
-CUDA_STEPS_PER_SYNC = 8
+GPU_STEPS = 8
 """Steps between two looks at who is done: each look makes the host wait for the GPU."""
+CPU_SECONDS = 0.1
+"""On a CPU every step is looked at, and as long as no row ends the next one follows."""
 
 
 class Job(NamedTuple):
@@ -69,7 +72,8 @@ class Lane:
         self.tiles = tiles
         self.width = tiles.padded(width)
         self.oracle = ModelOracle(model, tiles, attack.draws)
-        self.steps_per_sync = CUDA_STEPS_PER_SYNC if device.type == "cuda" else 1
+        self.blind = 0 if device.type == "cpu" else GPU_STEPS  # steps without a look; 0: looks
+        self.taken = 0  # steps by the last `step`
         self.queue: deque[Job] = deque()
         self.jobs: list[Job | None] = []  # of each row; None = idle
         self.prepared: dict[int, Tensor] = {}  # by sample: what the attack has asked about it
@@ -95,22 +99,31 @@ class Lane:
         if None in self.jobs:  # idle rows go by a live one's clock: early steps may cost all more
             live = next(row for row, job in enumerate(self.jobs) if job)
             self.t = torch.where(self.active, self.t, self.t[live])
-        for _ in range(self.steps_per_sync):
-            before = self.s
-            self.s, self.book = self.oracle.step(
-                self.attack, before, self.p, self.book, self.t, self.active, self.steps
-            )
-            if self.steps_per_sync > 1:  # rows that ended before the next sync stay where they were
-                self.s = self.s.choose(self.active, before)
-            self.active = self.oracle.moves  # those that were not at their last step
-            if (done := self.attack.done(self.s)) is not None:
-                self.active = self.active & ~done
-            if self.book.found is not self.found:  # another one says: there are new
-                self.found = self.book.found
-                self.active = self.active & ~(self.found & (self.p.eps < torch.inf))
-            # Idle rows keep their last step, so schedules never run off their tables.
-            self.t = self.t + self.active
+        self.taken, until = 0, time.monotonic() + CPU_SECONDS
+        while self._take_step():
+            if self.taken == self.blind or (not self.blind and time.monotonic() > until):
+                break
         return self._harvest()
+
+    def _take_step(self) -> bool:
+        """Whether another step may follow before it is looked at who has ended."""
+        before, active = self.s, self.active
+        self.s, self.book = self.oracle.step(
+            self.attack, before, self.p, self.book, self.t, active, self.steps
+        )
+        self.taken += 1
+        if self.blind:  # rows that ended before the next look stay where they were
+            self.s = self.s.choose(active, before)
+        self.active = self.oracle.moves  # those that were not at their last step
+        if (done := self.attack.done(self.s)) is not None:
+            self.active = self.active & ~done
+        if self.book.found is not self.found:  # another one says: there are new
+            self.found = self.book.found
+            self.active = self.active & ~(self.found & (self.p.eps < torch.inf))
+        all_go_on = not self.blind and self.active.tolist() == active.tolist()
+        # Rows that end, or ended, keep their last step: schedules never run off their tables.
+        self.t = self.t + (1 if all_go_on else self.active)
+        return all_go_on or self.blind > 0
 
     def interrupt(self) -> Done | None:
         """All rows in flight as they are; the lane is empty then."""
@@ -151,7 +164,7 @@ class Lane:
             return idle > 0
         if self.device.type != "cpu" or not self.tiles.step < live < self.tiles.rows:
             return False
-        self.wasted += idle
+        self.wasted += idle * self.taken
         measured = live + largest_tile(self.device, self.p.x0.shape[1:]).rows
         if live not in self.unpadded and self.wasted > measured:
             self.wasted = 0

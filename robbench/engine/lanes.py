@@ -101,7 +101,7 @@ class Lanes:
         done = lane.step()
         rows = len(lane.jobs) - lane.jobs.count(None) + (len(done.jobs) if done else 0)
         attempts = self._attempts(k, done, revive=lane.revive) if done else []
-        steps = rows * lane.steps_per_sync
+        steps = rows * lane.taken
         return Stepped(attempts, self.weights[k] * steps, steps * self.queries_per_step[k])
 
     def interrupt(self) -> tuple[list[Attempt], list[int]]:

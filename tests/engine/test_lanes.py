@@ -257,7 +257,7 @@ def test_widths_change_nothing_with_a_stand_in(
 
 @pytest.mark.usefixtures("equal_rows")
 @pytest.mark.parametrize(
-    ("steps_per_sync", "queries"),
+    ("blind", "queries"),
     [
         (3, 25),
         (8, NO_LIMIT),
@@ -266,7 +266,7 @@ def test_widths_change_nothing_with_a_stand_in(
     ],
 )
 def test_several_steps_between_two_looks_change_nothing(
-    steps_per_sync: int,
+    blind: int,
     queries: int,
     digits: Any,
     run: Callable[..., Any],
@@ -287,7 +287,7 @@ def test_several_steps_between_two_looks_change_nothing(
 
     def slower(self: Lane, *args: Any, **more: Any) -> None:
         made(self, *args, **more)
-        self.steps_per_sync = steps_per_sync
+        self.blind = blind
 
     monkeypatch.setattr(Lane, "__init__", slower)
     monkeypatch.setattr(ModelOracle, "_all_alike", lambda *_: True)
