@@ -52,7 +52,8 @@ def _plain(x: Tensor) -> bool:
 
 def _flat(x: Tensor) -> Array:
     """[B,D] of [B,*], a view: loops are compiled for two axes."""
-    return x.numpy().reshape(len(x), -1)
+    array = x.numpy()
+    return array.reshape(len(array), -1)  # of a tensor len() takes longer
 
 
 def _dense(x: Tensor) -> Array:

@@ -100,16 +100,22 @@ class Lane:
             live = next(row for row, job in enumerate(self.jobs) if job)
             self.t = torch.where(self.active, self.t, self.t[live])
         self.taken, until = 0, time.monotonic() + CPU_SECONDS
-        while self._take_step():
+        sure = 0 if self.blind else self._sure_steps()
+        while self._take_step(sure):
             if self.taken == self.blind or (not self.blind and time.monotonic() > until):
                 break
         return self._harvest()
 
-    def _take_step(self) -> bool:
+    def _sure_steps(self) -> int:
+        """Steps before the last one of any row."""
+        rows = zip(self.active.tolist(), self.t.tolist(), self.steps.tolist(), strict=True)
+        return min((last - t for active, t, last in rows if active), default=0)
+
+    def _take_step(self, sure: int) -> bool:
         """Whether another step may follow before it is looked at who has ended."""
-        before, active = self.s, self.active
+        before, active, steps = self.s, self.active, None if self.taken < sure else self.steps
         self.s, self.book = self.oracle.step(
-            self.attack, before, self.p, self.book, self.t, active, self.steps
+            self.attack, before, self.p, self.book, self.t, active, steps
         )
         self.taken += 1
         if self.blind:  # rows that ended before the next look stay where they were
@@ -120,7 +126,7 @@ class Lane:
         if self.book.found is not self.found:  # another one says: there are new
             self.found = self.book.found
             self.active = self.active & ~(self.found & (self.p.eps < torch.inf))
-        all_go_on = not self.blind and self.active.tolist() == active.tolist()
+        all_go_on = not self.blind and _equal(self.active, active)
         # Rows that end, or ended, keep their last step: schedules never run off their tables.
         self.t = self.t + (1 if all_go_on else self.active)
         return all_go_on or self.blind > 0
@@ -235,3 +241,7 @@ class Lane:
         ended = self.attack.done(self.s)
         over = [False] * len(rows) if ended is None else ended[place].tolist()
         return Done(jobs, self.book.take(place), self.t[place].tolist(), over, rows)
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a is b or a.tolist() == b.tolist()

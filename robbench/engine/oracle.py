@@ -75,17 +75,22 @@ class ModelOracle(Oracle):
         book: Book,
         t: Tensor,
         active: Tensor,
-        steps: Tensor | int,
+        steps: Tensor | int | None,
     ) -> tuple[Rows, Book]:
         """One step of an attack: the rows' next state, and their book with what it asked."""
         self.bind(p, book, t, active, steps)
         moved = state_of(attack, "step", attack.step(state, t, p, self))
         return moved, self.book
 
-    def bind(self, p: Problem, book: Book, t: Tensor, active: Tensor, steps: Tensor | int) -> None:
-        """The rows that ask next; a row at its last step (t == steps) needs no gradient."""
+    def bind(
+        self, p: Problem, book: Book, t: Tensor, active: Tensor, steps: Tensor | int | None
+    ) -> None:
+        """The rows that ask next; a row at its last step (t == steps) needs no gradient.
+
+        steps None: none is at its last.
+        """
         self.p, self.book, self.t, self.active = p, book, t, active
-        self.moves = active & (t < steps)
+        self.moves = active if steps is None else active & (t < steps)
 
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         logits, *votes = self._all_values(x)
@@ -103,10 +108,10 @@ class ModelOracle(Oracle):
         def tile(rows: RowIndex, needed: bool) -> tuple[Tensor, ...]:
             p, own = self.p.take(rows), at_rows(climbed, rows)
             return self._gradients(
-                x[rows], p.aim, lambda logits, leaf: slopes(own, p, logits, leaf, needed)
+                _at(x, rows), p.aim, lambda logits, leaf: slopes(own, p, logits, leaf, needed)
             )
 
-        logits, *votes, value, grad = self._ask(len(x), moves, tile)
+        logits, *votes, value, grad = self._ask(x.shape[0], moves, tile)
         grad, hit = self._settle(x, logits, votes, grad, moves, 1)
         return Answer(logits, value, grad, hit)
 
@@ -118,15 +123,15 @@ class ModelOracle(Oracle):
 
         def tile(rows: RowIndex, needed: bool) -> tuple[Tensor, ...]:
             def columns(logits: Tensor, leaf: Tensor) -> tuple[Tensor, Tensor]:
-                values = logits.gather(1, classes[rows])
+                values = logits.gather(1, _at(classes, rows))
                 return values.detach(), column_gradients(
                     values if needed else values.detach(), leaf
                 )
 
-            *seen, _, grad = self._gradients(x[rows], self.p.aim[rows], columns)
+            *seen, _, grad = self._gradients(_at(x, rows), _at(self.p.aim, rows), columns)
             return *seen, grad
 
-        logits, *votes, grad = self._ask(len(x), moves, tile, k)
+        logits, *votes, grad = self._ask(x.shape[0], moves, tile, k)
         grad, hit = self._settle(x, logits, votes, grad, moves, k)
         return logits, grad, hit
 
@@ -166,7 +171,10 @@ class ModelOracle(Oracle):
     # -- all rows
 
     def _all_values(self, x: Tensor) -> list[Tensor]:
-        return self._ask(len(x), None, lambda rows, _: self._values(x[rows], self.p.aim[rows]))
+        aim = self.p.aim
+        return self._ask(
+            x.shape[0], None, lambda rows, _: self._values(_at(x, rows), _at(aim, rows))
+        )
 
     def _ask(
         self,
@@ -287,6 +295,10 @@ class ModelOracle(Oracle):
             book = book.where(new & ~book.found, first=self.t).replace(found=book.found | new)
         kept = book.where(better, x=x, margin=margin, size=size)
         self.book = kept.replace(x=x.clone()) if kept.x is x else kept  # loops write into books
+
+
+def _at(values: Tensor, rows: RowIndex) -> Tensor:
+    return values if rows is ALL else values[rows]
 
 
 def slopes(
