@@ -42,7 +42,7 @@ def cross_entropy(logits: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
         straight, slope = gap > STRAIGHT, gap.sigmoid()
         value = torch.where(straight, gap, gap.clamp(max=STRAIGHT).exp().log1p())[:, 0]
         gradient = ((others - total).exp() * slope).scatter(1, label, -slope)
-    value, gradient = value.to(logits.dtype), gradient.to(logits.dtype)
+        value, gradient = value.to(logits.dtype), gradient.to(logits.dtype)
     if tempered is not logits and p.temperature is not None:
         gradient = gradient / p.temperature[:, None].to(gradient)
     return value, gradient

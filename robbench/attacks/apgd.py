@@ -25,6 +25,7 @@ from robbench.attacks import apgd_l1
 from robbench.attacks.apgd_l1 import SparseState
 from robbench.attacks.base import Answer, Attack, Oracle, cut_targets
 from robbench.attacks.target_order import Order, nearest, queries, targets
+from robbench.core import fused
 from robbench.core.rows import Rows, any_at, pick
 from robbench.core.spec import Number, require_unset
 from robbench.objectives import TARGETED, find_objective
@@ -69,6 +70,12 @@ def windows(steps: int, device: torch.device) -> Tensor:
     return table.to(device)
 
 
+@functools.cache
+def _special(steps: int) -> frozenset[int]:
+    """The steps at which more is done than to move."""
+    return frozenset({0, 1, *checkpoints(steps)})
+
+
 def begin(x: Tensor, p: Problem) -> State:
     """A run from x [B,*]."""
     zero, none = torch.zeros_like(x), torch.full_like(p.eps, -torch.inf)
@@ -90,6 +97,13 @@ def advance(
     s: State, a: Answer, t: Tensor, p: Problem, steps: int, rho: float = 0.75, alpha: float = 0.75
 ) -> State:
     """Move number t [B] of a run of so many steps, with the answer at its points."""
+    points, numbers = (s.x, a.grad, s.x_prev, s.x_top, s.g_top), [a.value, s.f_prev, s.f_top, s.eta]
+    if not any_at(t, _special(steps)) and p.ball.fusable(*points, each=numbers):
+        here = s.x, a.grad, a.value, s.x_prev, s.f_prev
+        known = s.x_top, s.g_top, s.f_top, s.rises, s.eta
+        x, x_top, g_top, f_top, rises = fused.advance(*here, *known, alpha, p.x0, p.eps)
+        top = {"x_top": x_top, "g_top": g_top, "f_top": f_top}
+        return s.replace(x=x, x_prev=s.x, f_prev=a.value, rises=rises, **top)
     s = s.where(a.value > s.f_top, f_top=a.value, x_top=s.x, g_top=a.grad)
     if any_at(t, {0, 1}):
         s = s.where(t <= 1, f_then=s.f_top)  # f_max starts as max(f(x_0), f(x_1))

@@ -95,6 +95,37 @@ def stride(
     return out
 
 
+def advance(
+    x: Tensor,
+    g: Tensor,
+    value: Tensor,
+    before: Tensor,
+    value_before: Tensor,
+    x_top: Tensor,
+    g_top: Tensor,
+    top: Tensor,
+    rises: Tensor,
+    length: Tensor,
+    alpha: float,
+    x0: Tensor,
+    eps: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """A move of APGD in linf, between its checkpoints.
+
+    The points that `stride` gives, then those of the largest values so far with their gradients g
+    and these values, and the number of moves that raised them.
+    """
+    out, out_top, out_rises = (torch.empty_like(like) for like in (x, top, rises))
+    tops = torch.empty_like(x), torch.empty_like(x)
+    here = _flat(x), _flat(g), value.numpy(), _flat(before), value_before.numpy()
+    known = _flat(x_top), _flat(g_top), top.numpy(), rises.numpy(), length.numpy()
+    ball = np.float32(alpha), np.float32(1 - alpha), _flat(x0), eps.numpy()
+    news = _flat(out), *map(_flat, tops), out_top.numpy(), out_rises.numpy()
+    if not _kernels().advance(*here, *known, *ball, *news):
+        tops = x_top, g_top
+    return out, *tops, out_top, out_rises
+
+
 def pick(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """[B,*]: rows of a where mask [B], else of b."""
     out = torch.empty_like(b)

@@ -54,6 +54,21 @@ def _ascended(
 
 
 @numba.njit(inline="always", error_model="numpy")
+def _strode(
+    x: np.float32,
+    g: np.float32,
+    step: np.float32,
+    before: np.float32,
+    share: np.float32,
+    inertia: np.float32,
+    x0: np.float32,
+    eps: np.float32,
+) -> np.float32:
+    z = _ascended(x, g, step, x0, eps)
+    return _inside((z - x) * share + x + (x - before) * inertia, x0, eps)
+
+
+@numba.njit(inline="always", error_model="numpy")
 def _largest(row: Floats) -> np.float32:
     """As integers, where NaN is the largest: only of these is the loop vectorised."""
     bits, top = row.view(np.int32), np.int32(0)
@@ -135,10 +150,48 @@ def stride(
     for i in range(x.shape[0]):
         step, wide, part = length[i], eps[i], share[i]
         for j in range(x.shape[1]):
-            here, middle = x[i, j], x0[i, j]
-            z = _ascended(here, g[i, j], step, middle, wide)
-            moved = (z - here) * part + here + (here - before[i, j]) * inertia
-            out[i, j] = _inside(moved, middle, wide)
+            out[i, j] = _strode(x[i, j], g[i, j], step, before[i, j], part, inertia, x0[i, j], wide)
+
+
+@compiled
+def advance(
+    x: Floats,
+    g: Floats,
+    value: Floats,
+    before: Floats,
+    value_before: Floats,
+    x_top: Floats,
+    g_top: Floats,
+    top: Floats,
+    rises: Ints,
+    length: Floats,
+    share: np.float32,
+    inertia: np.float32,
+    x0: Floats,
+    eps: Floats,
+    out: Floats,
+    out_x_top: Floats,
+    out_g_top: Floats,
+    out_top: Floats,
+    out_rises: Ints,
+) -> bool:
+    """A move of APGD, see `fused.advance`; whether a row is at a new top."""
+    changed = (value > top).any()
+    for i in range(x.shape[0]):
+        better = value[i] > top[i]
+        out_top[i] = value[i] if better else top[i]
+        out_rises[i] = rises[i] + (value[i] > value_before[i])
+        if changed:
+            row, slope = (x[i], g[i]) if better else (x_top[i], g_top[i])
+            for j in range(x.shape[1]):
+                out_x_top[i, j] = row[j]
+                out_g_top[i, j] = slope[j]
+        step, wide = length[i], eps[i]
+        for j in range(x.shape[1]):
+            out[i, j] = _strode(
+                x[i, j], g[i, j], step, before[i, j], share, inertia, x0[i, j], wide
+            )
+    return bool(changed)
 
 
 @compiled

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robbench.attacks.base import AttackEntry
+from robbench.attacks import apgd
+from robbench.attacks.base import Answer, AttackEntry
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core import fused, keyed
 from robbench.core.device import deterministic
@@ -100,6 +101,57 @@ def test_a_step_without_bound_ends_at_the_face(both) -> None:
 def test_numbers_of_another_shape_or_type_are_left_to_operators(both, length: Tensor) -> None:
     p, g = _problem((6,)), _gradient((6,))
     assert _same(*both(lambda: p.ball.ascend(p.x0, g, length)))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("values", ["some higher", "none higher", "all higher", "no numbers"])
+def test_a_move_of_apgd(both, shape: tuple[int, ...], values: str) -> None:
+    p = _problem(shape)
+    x, before, x_top = (p.ball.project(p.x0 + _random(ROWS, *shape, seed=k)) for k in range(3))
+    f_top, f_prev, value = (_random(ROWS, seed=k) for k in range(3, 6))
+    value = {"some higher": value, "none higher": f_top, "all higher": f_top + 1}.get(
+        values, value.masked_fill(torch.arange(ROWS) % 3 == 0, torch.nan)
+    )
+    s = apgd.begin(x, p).replace(
+        x_prev=before,
+        x_top=x_top,
+        g_top=_random(ROWS, *shape, seed=6),
+        f_top=f_top,
+        f_prev=f_prev,
+        rises=torch.arange(ROWS) % 5,
+        eta=torch.linspace(0, 0.4, ROWS),
+    )
+    a = Answer(x.flatten(1), value, _gradient(shape), torch.zeros(ROWS).bool())
+    t = torch.arange(ROWS) % 20 + 2  # 22 is a checkpoint
+    for alpha in (0.75, 0.3):
+        moved = both(lambda alpha=alpha: apgd.advance(s, a, t, p, 100, alpha=alpha))
+        for loops, operators in zip(*(m.tensors().values() for m in moved), strict=True):
+            assert _same(loops, operators)
+
+
+class _Seen:
+    """Answers with margins and hits that are given."""
+
+    def __init__(self, margin: Tensor, hit: Tensor) -> None:
+        self.margins = lambda x, p: (margin, hit)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("spec", ["square", "square:rescale=true,steps=700", "square:p_init=1"])
+@pytest.mark.parametrize("better", ["some", "none"])
+def test_a_move_of_square(both, shape: tuple[int, ...], spec: str, better: str) -> None:
+    """Each row at a step of its own, from none to beyond the last mark."""
+    p, attack = _problem(shape), ATTACKS.build(spec)
+    p = p.replace(key=p.key * 0x123456789ABCDEF - (1 << 62))
+    s = attack.start(p).replace(x_best=p.ball.uniform(), margin=_random(ROWS, seed=7))
+    margin, hit = s.margin + 1, torch.zeros(ROWS).bool()
+    if better == "some":
+        margin, hit = _random(ROWS, seed=8), torch.arange(ROWS) % 4 == 0
+        margin[1::5] = torch.nan
+    for t in (torch.full((ROWS,), 3), torch.arange(ROWS) ** 3):
+        moved = both(lambda t=t: attack.step(s, t, p, _Seen(margin, hit)))
+        for field in ("x", "x_best", "margin"):
+            assert _same(*(getattr(m, field) for m in moved))
 
 
 @pytest.mark.parametrize("shape", [(3000,), (3, 32, 32)])
@@ -222,7 +274,8 @@ class _Small(nn.Sequential):
         ("apgd:steps=12,objective=dlr-targeted,targets=3,restarts=2", "linf:0.03,0.3"),
         ("pgd:steps=10,restarts=2", "linf:0.03,0.3"),
         ("square:steps=60", "linf:0.1"),
-        ("square:steps=20,restarts=2", "linf:0.03,0.3"),
+        ("square:steps=20,restarts=2,rescale=true", "linf:0.03,0.3"),
+        ("tsta", "linf:0.1"),
         ("fab:iterations=12,targeted=true,targets=2", "linf:0.1"),
         ("fab:iterations=12,candidates=3", "linf:inf"),
         ("noise:steps=10", "linf:0.1"),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from robbench.core.tiles import Tiles
 from robbench.data.base import Split
+from robbench.engine import lane as lane_module
 from robbench.engine.lane import Job, Lane
 from robbench.engine.pool import Pool
 from robbench.engine.records import CLEAN
@@ -27,6 +28,12 @@ SPECS = [
     "apgd:steps=8",
     "apgd-t:steps=4,targets=3",
 ]
+
+
+@pytest.fixture
+def step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lane looks who has ended after every step."""
+    monkeypatch.setattr(lane_module, "CPU_SECONDS", -1.0)
 
 
 def _copies(split: Split, sample: int, count: int) -> Split:
@@ -165,6 +172,7 @@ def _problems(pool: Pool) -> Callable[..., Any]:
     return lambda jobs: pool.problem(torch.tensor([job.sample for job in jobs]))
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_the_last_query_costs_no_backward(
     digits: Any, seen: Any, entries: Callable[..., Any]
 ) -> None:
@@ -190,6 +198,7 @@ def test_the_last_query_costs_no_backward(
     assert lane.waiting == 0
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_fooled_samples_leave_at_once_and_others_take_their_place(
     digits: Any, seen: Any, entries: Callable[..., Any]
 ) -> None:
@@ -251,6 +260,7 @@ def test_the_lane_gets_narrower_at_the_end(
     assert watched.forward_rows == [24, 8, 8, 8, 8]
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_idle_rows_go_by_a_live_ones_clock(digits: Any, entries: Callable[..., Any]) -> None:
     """Rows that pad the batch do not stay at its first step."""
     pool = Pool.of(digits.split, parse_threat("linf:0"), digits.model, seed=0, tiles=Tiles(8, 4))
@@ -266,7 +276,33 @@ def test_idle_rows_go_by_a_live_ones_clock(digits: Any, entries: Callable[..., A
     lane.queue.extend(Job(i, 0) for i in _right(pool)[:5])
     for _ in range(4):
         lane.step()
-    assert lane.t.tolist() == [4] * 5 + [3] * 3  # those of the last step
+    assert lane.t.tolist() == [4] * 8
+
+
+def test_a_step_follows_until_a_row_ends(
+    digits: Any, entries: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows with fewer steps end first; who is left goes on, and nobody is asked twice."""
+    monkeypatch.setattr(lane_module, "CPU_SECONDS", 60.0)
+    pool = Pool.of(
+        digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(8, 4)
+    )
+    (entry,) = entries(["pgd:steps=9,init=clean"])
+    lane = Lane(
+        entry.attack,
+        digits.model,
+        _problems(pool),
+        width=8,
+        tiles=Tiles(8, 4),
+        device=torch.device("cpu"),
+    )
+    steps = [2, 2, 5, 5, 9, 9]
+    lane.queue.extend(Job(i, steps=n) for i, n in zip(_right(pool)[:6], steps, strict=True))
+    ended = []
+    while lane.waiting:
+        done = lane.step()
+        ended.append((lane.taken, done.steps, done.book.n_forward.tolist()))
+    assert ended == [(3, [2, 2], [3, 3]), (3, [5, 5], [6, 6]), (4, [9, 9], [10, 10])]
 
 
 def test_who_is_next_is_told_before_it_is_asked_for(
