@@ -301,6 +301,7 @@ def test_progress_is_monotone_over_all_budgets(
         )
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_a_stop_tells_of_whole_samples(
     digits: Any, table: Callable[..., Table], entries: Callable[..., list[AttackEntry]]
 ) -> None:

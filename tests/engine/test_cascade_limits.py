@@ -191,7 +191,7 @@ def test_out_of_time(abandon: int, threat: str, digits: Any, told: Run) -> None:
         ) + len(unfinished)
 
 
-@pytest.mark.usefixtures("fours")
+@pytest.mark.usefixtures("fours", "step_by_step")
 def test_what_rows_in_flight_have_cost_is_counted(digits: Any, told: Run, seen: Any) -> None:
     """Sixteen equal rows, given up in full flight: the books say what passed the model."""
     watched = seen(digits.model)
@@ -210,6 +210,7 @@ def test_what_rows_in_flight_have_cost_is_counted(digits: Any, told: Run, seen: 
     assert sum(watched.backward_rows) == sum(v.n_backward for v in verdicts) == 16 * 5
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_out_of_time_before_a_backend(digits: Any, told: Run) -> None:
     """Samples that wait for another package's attack are among those that are given up."""
     split = digits.split.take(torch.arange(40))
@@ -221,6 +222,7 @@ def test_out_of_time_before_a_backend(digits: Any, told: Run) -> None:
         assert all(v.status == UNFINISHED for v in verdicts if not v.adversarial)
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_out_of_time_without_a_budget_keeps_what_earlier_attacks_found(
     digits: Any, told: Run
 ) -> None:
@@ -240,6 +242,7 @@ def test_out_of_time_without_a_budget_keeps_what_earlier_attacks_found(
         )
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_out_of_time_without_a_budget_keeps_what_rows_in_flight_have_found(
     digits: Any, told: Run
 ) -> None:

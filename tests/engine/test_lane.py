@@ -30,12 +30,6 @@ SPECS = [
 ]
 
 
-@pytest.fixture
-def step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lane looks who has ended after every step."""
-    monkeypatch.setattr(lane_module, "CPU_SECONDS", -1.0)
-
-
 def _copies(split: Split, sample: int, count: int) -> Split:
     """One sample several times over, under one id, so that all copies draw the same numbers."""
     return split.take(torch.full((count,), sample))

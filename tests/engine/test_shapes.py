@@ -174,6 +174,7 @@ def test_few_samples_are_asked_in_few_shapes_with_equal_answers(
     assert max(set(model.asked) - {32}) == (16 if equality.step > 4 else 12)
 
 
+@pytest.mark.usefixtures("step_by_step")
 @pytest.mark.parametrize("odd", [None, 5])
 @pytest.mark.parametrize("spec", ["pgd:steps=60,rate=0.01", "square:steps=60"])
 def test_rows_that_stay_are_padded_only_where_their_answers_need_it(

@@ -35,7 +35,7 @@ def test_survivors_are_told_before_the_end(
         ).run()
         told = [sum(not v.adversarial for v in tick.verdicts) for tick in run]
     assert sum(told) > 30
-    assert sum(told[: len(told) // 2]) > 10
+    assert sum(told[:-4]) > 10
 
 
 class Liar(nn.Module):
