@@ -30,8 +30,9 @@ _ALIKE = 1e-9
 class Claim:
     """That `metric` of `loss` is above that of `than`, or below it with `below`.
 
-    paper: whose claim it is, of one that stands for the paper. where: values of columns of the
-    rows it is about; stronger, stronger_metric: those of a stronger attack.
+    paper: whose claim it is, of one that stands for the paper. published: what can be read of the
+    difference in print, and where. where: values of columns of the rows it is about; stronger,
+    stronger_metric: those of a stronger attack.
     """
 
     text: str
@@ -43,6 +44,7 @@ class Claim:
     stronger: Mapping[str, object] | None = None
     stronger_metric: str | None = None
     paper: str | None = None
+    published: str = "no number could be read"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,6 +25,7 @@ from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.differential import Differential
 from robbench.losses.thresholds import threshold
 from robbench.models.base import Output
+from robbench.store.provenance import provenance
 
 COMMON = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 SEEDS = (0, 1, 2)
@@ -75,6 +76,13 @@ def margin(x: Points, signs: Points, w: Points, b: float) -> float:
 
 def main() -> None:
     """Measure every D and seed."""
+    facts = provenance()
+    where = {
+        "device_name": facts["cpu"],
+        "robbench_version": facts["packages"]["robbench"],
+        "torch_version": facts["packages"]["torch"],
+        "git_sha": facts["git_sha"],
+    }
     rows = []
     for common in COMMON:
         for seed in SEEDS:
@@ -91,7 +99,7 @@ def main() -> None:
             for loss, value in found.items():
                 rows.append(
                     {"common": common, "train_seed": seed, "loss": loss}
-                    | {"margin": value, "over_svm": value / best}
+                    | {"margin": value, "over_svm": value / best, **where}
                 )
     RESULTS.mkdir(exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows), RESULTS / "linear.parquet", compression="zstd")

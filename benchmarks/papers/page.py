@@ -35,7 +35,7 @@ def part(sweep: str) -> str:
 
 
 def _origin(sweep: str, rows: pd.DataFrame) -> str:
-    """Recipe, samples, seeds, device, versions and commits."""
+    """Recipe, samples, seeds, and where it was measured."""
     recipe = json.loads(rows.recipe.iloc[0])
     seeds = rows.groupby("loss").train_seed.nunique()
     least, most = seeds.min(), seeds.max()
@@ -44,13 +44,17 @@ def _origin(sweep: str, rows: pd.DataFrame) -> str:
         for name in ("model", "limit", "inner", "epochs", "eps_warmup")
         if recipe.get(name)
     )
-    devices, versions = (_all(rows[name]) for name in ("device_name", "torch_version"))
-    commits = _all(rows.git_sha.str[:7])
     return (
         f"`benchmarks/papers/{sweep}.toml`: {trained}; "
         f"{rows.n_samples.iloc[0]} samples, {least if least == most else f'{least} to {most}'} "
-        f"seeds, {devices}, torch {versions}{f', commit {commits}' if commits else ''}.\n"
+        f"seeds, {_machine(rows)}.\n"
     )
+
+
+def _machine(rows: pd.DataFrame) -> str:
+    devices, versions = (_all(rows[name]) for name in ("device_name", "torch_version"))
+    commits = _all(rows.git_sha.str[:7])
+    return f"{devices}, torch {versions}{f', commit {commits}' if commits else ''}"
 
 
 def _all(column: pd.Series[str]) -> str:
@@ -130,8 +134,8 @@ def verdicts() -> str:
                 continue
             verdict = Verdict("not measured", None, 0) if rows is None else judge(claim, rows)
             shown = "-" if verdict.difference is None else _difference(claim, verdict)
-            found.append([claim.paper, claim.text, shown, verdict.word])
-    return table(["paper", "claim", "measured difference (95 %)", "verdict"], found)
+            found.append([claim.paper, claim.text, claim.published, shown, verdict.word])
+    return table(["paper", "claim", "published", "measured difference (95 %)", "verdict"], found)
 
 
 def read(sweep: str) -> pd.DataFrame | None:
@@ -155,7 +159,9 @@ def linear() -> str:
         [f"{common:g}", *(mean_text(values(part, loss, "over_svm", {}), 1, 2) for loss in losses)]
         for common, part in rows.groupby("common")
     ]
-    return table(["D", *(f"`{loss}`" for loss in losses)], found)
+    origin = f"`benchmarks/papers/linear_theorem.py`: {rows.train_seed.nunique()} seeds"
+    shown = table(["D", *(f"`{loss}`" for loss in losses)], found)
+    return f"{origin}, {_machine(rows)}.\n\n{shown}"
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -8,6 +8,8 @@ and the target whose probe came highest gets one run of APGD, from the best poin
 a survivor costs targets * (probe + 1) + iterations + 1 forwards, where apgd-t makes a run for each
 target.
 
+In linf and l2: in l1 APGD is another recurrence (`apgd_l1.py`), which starts from sparse points.
+
 Deviations, on purpose. Any mistake ends a row, also in a class that is not the target. Under a
 targeted threat model there is one target to probe, and z_t - max_{k != t} z_k is climbed.
 """

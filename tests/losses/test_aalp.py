@@ -284,6 +284,22 @@ def test_only_another_inputs_mask_gives_the_class_away(rule):
     assert AALP().mask_from == "each"
 
 
+@pytest.mark.parametrize("rate", ["flat", "rank"])
+@pytest.mark.parametrize("mask_from", ["each", "adversarial"])
+def test_the_mask_of_the_adversary_tells_the_clean_branch_its_class(mask_from, rate):
+    """The same leak the other way: the clean branch sees the class that x' was taken for."""
+    step = unrelated()
+    masked, _ = AALP(mask_from=mask_from, rate=rate).guided_logits(step)
+    other = step.at(step.point).logits.argmax(1)
+    told, chance = (
+        float((z.argmax(1) == other).float().mean()) for z in (masked, step.clean.logits)
+    )
+    if mask_from == "adversarial":
+        assert told > chance + 0.15
+    else:
+        assert told < chance + 0.08
+
+
 def test_each_branch_keeps_its_own_prediction():
     """Without the features that speak against it, a class stays the largest: for a linear head."""
     step = linear_step(size=500)

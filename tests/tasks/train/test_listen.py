@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
@@ -126,3 +128,16 @@ def test_catastrophic_overfitting_is_said_once(inner_steps: int, times: int) -> 
     said = [text for text in heard.said if "catastrophic" in text]
     assert len(said) == times
     assert all(text.startswith("epoch 1: 75%") for text in said)
+
+
+@pytest.mark.slow
+def test_a_training_that_overfits_says_so(cli: Any, tmp_path: Any) -> None:
+    """FGSM at 0.3 on digits: its own points are learned, and steps of PGD still find others."""
+    done = cli(
+        "train --data digits --model small-cnn:width=16 --inner fgsm --threat linf:0.3 --epochs 40",
+        *("--set", "select=last", "--name", "overfits", "--out", tmp_path),
+    )
+    assert done.code == 0
+    assert done.err.count("catastrophic overfitting") == 1
+    last = pd.read_parquet(tmp_path / "models" / "overfits" / "epochs.parquet").iloc[-1]
+    assert json.loads(last.logs)["adversarial_accuracy"] > last.robust_accuracy + 0.25
