@@ -111,10 +111,9 @@ class Square(Attack[State]):
 
     def _moved_on(self, s: State, margin: Tensor, hit: Tensor, t: Tensor, p: Problem) -> State:
         """What `step` does in linf after its question, in one loop."""
-        plan, stretch = self._plan(p), self.steps if self.rescale else windows.MOVES
-        sizes, frame = (plan.marks, plan.height, plan.width), windows.image_shape(p.x0.shape[1:])
-        seen = s.x, margin, hit, s.x_best, s.margin, s.faces
-        x, best, lowest = fused.squares(*seen, p.key, t, stretch, sizes, frame[1:])
+        plan, (_, *frame) = self._plan(p), windows.image_shape(p.x0.shape[1:])
+        sizes, seen = plan[:3], (s.x, margin, hit, s.x_best, s.margin, s.faces)
+        x, best, lowest = fused.squares(*seen, p.key, t, self._moves(t), sizes, frame)
         return s.replace(x=x, x_best=best, margin=lowest)
 
     def _plan(self, p: Problem) -> windows.Plan:
@@ -123,8 +122,11 @@ class Square(Attack[State]):
         return windows.plan(height, width, self.p_init, power, p.x0.dtype, p.x0.device)
 
     def _level(self, t: Tensor, plan: windows.Plan) -> Tensor:
-        moves = t * windows.MOVES // self.steps if self.rescale else t
-        return (moves[:, None] > plan.marks).sum(1)
+        return (self._moves(t)[:, None] > plan.marks).sum(1)
+
+    def _moves(self, t: Tensor) -> Tensor:
+        """[B] by which the windows shrink."""
+        return t * windows.MOVES // self.steps if self.rescale else t
 
     def _numbers(self, key: Tensor, t: Tensor, p: Problem) -> Tensor:
         """[R,C+5] random numbers of rows with keys [R] at their steps t [R]."""

@@ -215,20 +215,20 @@ def squares(
     faces: Tensor,
     key: Tensor,
     t: Tensor,
-    stretch: int,
+    moves: Tensor,
     sizes: tuple[Tensor, Tensor, Tensor],
-    frame: tuple[int, int],
+    frame: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The next candidates of Square in linf, its best points [B,*], and their margins [B].
 
     Rows of x that hit [B], or whose margin [B] is below `lowest` [B], become the best ones. `faces`
-    [B,2D]: what windows may be set to, drawn by `key` [B] and move t [B]. `sizes`: marks, heights
-    and widths of the windows; moves are 10,000 / `stretch` times as many for these. `frame`: height
-    and width of an image.
+    [B,2D]: what windows may be set to, drawn by `key` [B] and step t [B]. `sizes`: marks, heights
+    and widths of the windows, by `moves` [B]. `frame`: height and width of an image.
     """
     out, out_best, out_lowest = (torch.empty_like(like) for like in (x, x, lowest))
     seen = _flat(x), margin.numpy(), hit.numpy(), _flat(x_best), lowest.numpy(), faces.numpy()
-    drawn = _dense(key).view(np.uint64), _dense(t), stretch, *(size.numpy() for size in sizes)
+    drawn = _dense(key).view(np.uint64), _dense(t), _dense(moves)
     news = _flat(out), _flat(out_best), out_lowest.numpy()
-    changed = _kernels().squares(*seen, *drawn, *frame, *news)
+    shapes = *(size.numpy() for size in sizes), *frame
+    changed = _kernels().squares(*seen, *drawn, *shapes, *news)
     return out, out_best if changed else x_best, out_lowest

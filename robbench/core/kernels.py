@@ -376,7 +376,7 @@ def squares(
     faces: Floats,
     key: Wholes,
     t: Ints,
-    stretch: int,
+    moves: Ints,
     marks: Ints,
     heights: Ints,
     widths: Ints,
@@ -403,10 +403,11 @@ def squares(
             for j in range(x.shape[1]):
                 out_best[i, j] = row[j]
         folded = _mixed(_mixed(key[i] ^ _mixed(np.uint64(t[i] + 1))) ^ _mixed(np.uint64(0)))
-        moves, level = t[i] * 10_000 // stretch, 0
+        level = 0
         for mark in marks:
-            level += moves > mark
+            level += moves[i] > mark
         high, wide = heights[level], widths[level]
+        # A number is at most 1 - 2^-24, and that times n rounds to less than n.
         up = int(_number(folded, position[channels]) * np.float32(height - high + 1))
         left = int(_number(folded, position[channels + 1]) * np.float32(width - wide + 1))
         for c in range(channels):

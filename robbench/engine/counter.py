@@ -15,9 +15,7 @@ class Counter(nn.Module):
         self.n_forward = self.n_backward = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        vars(self)["n_forward"] += x.shape[
-            0
-        ]  # a module looks at all that is set, which takes longer
+        vars(self)["n_forward"] += x.shape[0]  # to set it on a module takes longer
         logits: Tensor = self.model(x)
         if logits.requires_grad:
             logits.register_hook(self._backward)  # type: ignore[no-untyped-call]
