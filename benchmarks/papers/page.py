@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 from claims import Claim, Verdict, judge, mean_text, values
-from tables import CLAIMS, SHEETS, Sheet
+from tables import CLAIMS, SAME_RECIPE, SHEETS, Sheet
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -82,9 +82,10 @@ def _sheet(sheet: Sheet, losses: Sequence[str], rows: pd.DataFrame) -> str:
 
 def _failed(rows: pd.DataFrame, loss: str) -> str:
     """The checks of severity error that failed, and of how many runs."""
-    times = Counter(
-        name for row in rows[rows.loss == loss].failed_checks for name in json.loads(row)
-    )
+    checks = rows[rows.loss == loss].failed_checks.dropna()
+    if checks.empty:
+        return "not checked"
+    times = Counter(name for row in checks for name in json.loads(row))
     return ", ".join(f"{name} {count}" for name, count in sorted(times.items())) or "-"
 
 
@@ -139,11 +140,15 @@ def verdicts() -> str:
 
 
 def read(sweep: str) -> pd.DataFrame | None:
-    """The recorded rows of a sweep; None where nothing is recorded."""
+    """The recorded rows of a sweep, and of one of the same recipe; None where there are none."""
     path = RESULTS / f"{sweep}.parquet"
-    if not path.exists():
+    rows = pd.read_parquet(path) if path.exists() else None
+    if (other := SAME_RECIPE.get(sweep)) and (more := read(other)) is not None:
+        known = set() if rows is None else set(rows.loss)
+        more = more[more.loss.isin(set(_losses(sweep)) - known)]
+        rows = pd.concat([rows, more.assign(failed_checks=None)], ignore_index=True)
+    if rows is None or rows.empty:
         return None
-    rows = pd.read_parquet(path)
     if "robust_accuracy" in rows:
         rows["adversarial_ratio"] = 1 - rows.robust_accuracy
         rows["train_passes"] = (rows.train_forward + rows.train_backward) / 1e6

@@ -147,3 +147,21 @@ def test_a_commit_that_is_not_known_is_left_out(shas, end):
     facts = {"recipe": "{}", "loss": "a", "n_samples": 5, "device_name": "cpu"}
     rows = pd.DataFrame([{**facts, "torch_version": "2.15", "train_seed": n} for n in range(2)])
     assert page._origin("x", rows.assign(git_sha=shas)).endswith(end)
+
+
+def test_a_sweep_of_the_same_recipe_stands_for_losses_not_recorded(monkeypatch, tmp_path):
+    """A loss that has rows of its own keeps them alone; the others' models were not checked."""
+    columns = {"robust_accuracy": 0.5, "train_forward": 1, "train_backward": 1, "train_seed": 0}
+    own = {"loss": "trades", "failed_checks": "[]", "origin": "own"} | columns
+    taken = [
+        {"loss": loss, "failed_checks": "[]"} | columns for loss in ("trades", "mma", "ewat:base=0")
+    ]
+    pd.DataFrame(taken).to_parquet(tmp_path / "sovr.parquet")
+    monkeypatch.setattr(page, "RESULTS", tmp_path)
+    assert sorted(page.read("losses-cifar10").loss) == ["mma", "trades"]
+    pd.DataFrame([own]).to_parquet(tmp_path / "losses-cifar10.parquet")
+    rows = page.read("losses-cifar10").set_index("loss")
+    assert rows.origin["trades"] == "own"
+    assert sorted(rows.index) == ["mma", "trades"]
+    assert [page._failed(rows.reset_index(), loss) for loss in rows.index] == ["-", "not checked"]
+    assert page.read("losses-cifar10-gpu") is None
