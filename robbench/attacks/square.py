@@ -97,7 +97,8 @@ class Square(Attack[State]):
 
     def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
         margin, hit = q.margins(s.x, p)
-        if fused.fusable(s.faces) and fused.fusable(s.x, s.x_best, each=[margin, s.margin]):
+        points = fused.fusable(s.faces) and fused.fusable(s.x, s.x_best, each=[margin, s.margin])
+        if points and p.key.dtype is torch.int64:
             return self._moved_on(s, margin, hit, t, p)
         s = s.where((margin < s.margin) | hit, x_best=s.x, margin=margin)
         if p.norm.name == "linf":

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# After so many of the paper's moves the windows' area is halved.
-MOVES = 10_000
+MOVES = 10_000  # of the paper's schedule
+# After so many of these the windows' area is halved.
 MARKS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 

@@ -26,7 +26,7 @@ NO_LIMIT = 1 << 40
 GPU_STEPS = 8
 """Steps between two looks at who is done: each look makes the host wait for the GPU."""
 CPU_SECONDS = 0.1
-"""On a CPU every step is looked at, and as long as no row ends the next one follows."""
+"""On a CPU every step is looked at, and the next one follows until a row ends or so long passes."""
 
 
 class Job(NamedTuple):
@@ -72,7 +72,7 @@ class Lane:
         self.tiles = tiles
         self.width = tiles.padded(width)
         self.oracle = ModelOracle(model, tiles, attack.draws)
-        self.blind = 0 if device.type == "cpu" else GPU_STEPS  # steps without a look; 0: looks
+        self.blind = GPU_STEPS if device.type == "cuda" else 0  # steps without a look
         self.taken = 0  # steps by the last `step`
         self.queue: deque[Job] = deque()
         self.jobs: list[Job | None] = []  # of each row; None = idle
@@ -99,11 +99,16 @@ class Lane:
         if None in self.jobs:  # idle rows go by a live one's clock: early steps may cost all more
             live = next(row for row, job in enumerate(self.jobs) if job)
             self.t = torch.where(self.active, self.t, self.t[live])
-        self.taken, until = 0, time.monotonic() + CPU_SECONDS
-        sure = 0 if self.blind else self._sure_steps()
-        while self._take_step(sure):
-            if self.taken == self.blind or (not self.blind and time.monotonic() > until):
-                break
+        idle, self.taken = self.jobs.count(None), 0
+        if self.blind:
+            for _ in range(self.blind):
+                self._take_step(self.steps)
+        else:
+            sure, until, more = self._sure_steps(), time.monotonic() + CPU_SECONDS, True
+            while more:
+                all_go_on = self._take_step(None if self.taken < sure else self.steps)
+                more = all_go_on and time.monotonic() < until
+        self.wasted += idle * self.taken
         return self._harvest()
 
     def _sure_steps(self) -> int:
@@ -111,9 +116,9 @@ class Lane:
         rows = zip(self.active.tolist(), self.t.tolist(), self.steps.tolist(), strict=True)
         return min((last - t for active, t, last in rows if active), default=0)
 
-    def _take_step(self, sure: int) -> bool:
-        """Whether another step may follow before it is looked at who has ended."""
-        before, active, steps = self.s, self.active, None if self.taken < sure else self.steps
+    def _take_step(self, steps: Tensor | None) -> bool:
+        """Whether all rows go on; `steps` as of the oracle's `bind`."""
+        before, active = self.s, self.active
         self.s, self.book = self.oracle.step(
             self.attack, before, self.p, self.book, self.t, active, steps
         )
@@ -129,7 +134,7 @@ class Lane:
         all_go_on = not self.blind and _equal(self.active, active)
         # Rows that end, or ended, keep their last step: schedules never run off their tables.
         self.t = self.t + (1 if all_go_on else self.active)
-        return all_go_on or self.blind > 0
+        return all_go_on
 
     def interrupt(self) -> Done | None:
         """All rows in flight as they are; the lane is empty then."""
@@ -170,7 +175,6 @@ class Lane:
             return idle > 0
         if self.device.type != "cpu" or not self.tiles.step < live < self.tiles.rows:
             return False
-        self.wasted += idle * self.taken
         measured = live + largest_tile(self.device, self.p.x0.shape[1:]).rows
         if live not in self.unpadded and self.wasted > measured:
             self.wasted = 0

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -124,7 +125,9 @@ def test_a_move_of_apgd(both, shape: tuple[int, ...], values: str) -> None:
     a = Answer(x.flatten(1), value, _gradient(shape), torch.zeros(ROWS).bool())
     t = torch.arange(ROWS) % 20 + 2  # 22 is a checkpoint
     for alpha in (0.75, 0.3):
-        moved = both(lambda alpha=alpha: apgd.advance(s, a, t, p, 100, alpha=alpha))
+        with mock.patch.object(fused, "advance", wraps=fused.advance) as loop:
+            moved = both(lambda alpha=alpha: apgd.advance(s, a, t, p, 100, alpha=alpha))
+        assert loop.call_count == 1
         for loops, operators in zip(*(m.tensors().values() for m in moved), strict=True):
             assert _same(loops, operators)
 
@@ -148,10 +151,21 @@ def test_a_move_of_square(both, shape: tuple[int, ...], spec: str, better: str) 
     if better == "some":
         margin, hit = _random(ROWS, seed=8), torch.arange(ROWS) % 4 == 0
         margin[1::5] = torch.nan
-    for t in (torch.full((ROWS,), 3), torch.arange(ROWS) ** 3):
-        moved = both(lambda t=t: attack.step(s, t, p, _Seen(margin, hit)))
+    for t in (torch.full((ROWS,), 3), (torch.arange(2 * ROWS) ** 3)[::2]):
+        with mock.patch.object(fused, "squares", wraps=fused.squares) as loop:
+            moved = both(lambda t=t: attack.step(s, t, p, _Seen(margin, hit)))
+        assert loop.call_count == 1
         for field in ("x", "x_best", "margin"):
             assert _same(*(getattr(m, field) for m in moved))
+
+
+def test_keys_of_another_type_draw_the_same(both) -> None:
+    """Read as they are, their bits would end before the array does."""
+    p, attack = _problem((5,)), ATTACKS.build("square")
+    s, seen = attack.start(p), _Seen(torch.zeros(ROWS), torch.zeros(ROWS).bool())
+    t, narrow = torch.full((ROWS,), 3), p.replace(key=p.key.int())
+    for found in both(lambda: attack.step(s, t, narrow, seen).x):
+        assert _same(found, attack.step(s, t, p, seen).x)
 
 
 @pytest.mark.parametrize("shape", [(3000,), (3, 32, 32)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import tomllib
 
 import pandas as pd
 import pytest
@@ -165,3 +166,11 @@ def test_a_sweep_of_the_same_recipe_stands_for_losses_not_recorded(monkeypatch, 
     assert sorted(rows.index) == ["mma", "trades"]
     assert [page._failed(rows.reset_index(), loss) for loss in rows.index] == ["-", "not checked"]
     assert page.read("losses-cifar10-gpu") is None
+
+
+def test_sweeps_that_share_rows_have_one_recipe():
+    for pair in page.SAME_RECIPE.items():
+        first, second = (tomllib.loads((page.HERE / f"{name}.toml").read_text()) for name in pair)
+        assert first["train"] == second["train"]
+        assert first["attack"] == second["attack"]
+        assert first["grid"]["seed"] == second["grid"]["seed"]

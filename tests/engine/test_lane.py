@@ -299,6 +299,39 @@ def test_a_step_follows_until_a_row_ends(
     assert ended == [(3, [2, 2], [3, 3]), (3, [5, 5], [6, 6]), (4, [9, 9], [10, 10])]
 
 
+@pytest.mark.parametrize(("end", "seconds", "looks"), [(50, 60.0, 0), (50, -1.0, 0), (5, -1.0, 1)])
+def test_padding_is_measured_once_it_has_cost_as_much(
+    end: int,
+    seconds: float,
+    looks: int,
+    digits: Any,
+    entries: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One row of eight ends early: what it costs counts from then on, and 39 rows are a measure."""
+    monkeypatch.setattr(lane_module, "CPU_SECONDS", seconds)
+    asked: list[int] = []
+    monkeypatch.setattr(
+        lane_module, "holds", lambda model, x, rows, **_: asked.append(rows) or False
+    )
+    pool = Pool.of(
+        digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(32, 4)
+    )
+    (entry,) = entries(["pgd:steps=60,init=clean"])
+    lane = Lane(
+        entry.attack,
+        digits.model,
+        _problems(pool),
+        width=8,
+        tiles=Tiles(32, 4),
+        device=torch.device("cpu"),
+    )
+    lane.queue.extend(Job(i, steps=60 if n else end) for n, i in enumerate(_right(pool)[:8]))
+    while lane.waiting:
+        lane.step()
+    assert asked == [7] * looks
+
+
 def test_who_is_next_is_told_before_it_is_asked_for(
     digits: Any, entries: Callable[..., Any]
 ) -> None:

@@ -18,6 +18,7 @@ from robbench.threat.model import parse_threat
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_survivors_are_told_before_the_end(
     digits: Any, entries: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -35,7 +36,7 @@ def test_survivors_are_told_before_the_end(
         ).run()
         told = [sum(not v.adversarial for v in tick.verdicts) for tick in run]
     assert sum(told) > 30
-    assert sum(told[:-4]) > 10
+    assert sum(told[: len(told) // 2]) > 10
 
 
 class Liar(nn.Module):
