@@ -165,6 +165,7 @@ class Cascade:
         )
 
     def _attack(self) -> Iterator[None]:
+        yield  # time may be up before the first step
         for stage in self.schedule.stages():
             self.stage = stage
             yield from self._run_backend() if stage.backend else self._run_lanes()

@@ -201,7 +201,7 @@ def test_what_rows_in_flight_have_cost_is_counted(digits: Any, told: Run, seen: 
     holds = next(v.sample for v in plain.values() if not v.adversarial)
     copies = digits.split.take(torch.full((16,), holds))
     verdicts = told(
-        ["apgd:steps=10"], watched, copies, "linf:0.02", width=16, abandon=4
+        ["apgd:steps=10"], watched, copies, "linf:0.02", width=16, abandon=5
     ).verdicts.values()
     assert {v.status for v in verdicts} == {UNFINISHED}
     assert (
