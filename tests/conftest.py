@@ -141,6 +141,14 @@ def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(fused, "_kernels", lambda: None)
 
 
+@pytest.fixture
+def step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lane looks who has ended, and tells of it, after every step."""
+    from robbench.engine import lane
+
+    monkeypatch.setattr(lane, "CPU_SECONDS", -1.0)
+
+
 @pytest.fixture(scope="session")
 def spawn() -> Callable[..., Result]:
     """`spawn("list")`: `python -m robbench list` as a process of its own."""

@@ -25,6 +25,9 @@ _MOST = 1000
 _ALIKE = 1e-9
 """Differences that are all alike have an interval of no width, which few seeds cannot show."""
 
+UNREAD = "no number could be read"
+"""In print."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Claim:
@@ -44,7 +47,7 @@ class Claim:
     stronger: Mapping[str, object] | None = None
     stronger_metric: str | None = None
     paper: str | None = None
-    published: str = "no number could be read"
+    published: str = UNREAD
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from claims import Claim
+from claims import UNREAD, Claim
 
 
 class Column(NamedTuple):
@@ -151,13 +151,12 @@ SAME_RECIPE = {"losses-cifar10": "sovr"}
 _WEIGHTED = ("mart", "gairat", "mail-at", "ewat", "ewat:base=0", "mma")
 # AutoAttack's verdict on PreActResNet-18, CIFAR-10, 8/255, as arXiv:2508.02186 quotes it.
 _QUOTED = {"sovr": 49.4, "gairat": 37.7, "mail-at": 39.6, "ewat": 48.2, "mma": 37.2}
-_UNREAD = "no number could be read"
 
 
 def _quoted(loss: str) -> str:
     name = loss.partition(":")[0]
     if name not in _QUOTED:
-        return _UNREAD
+        return UNREAD
     return f"{_QUOTED['sovr'] - _QUOTED[name]:+.1f} points, quoted by arXiv:2508.02186"
 
 
@@ -211,7 +210,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
                 paper="SOVR",
                 published="+5.9 points under PGD-20 (the authors' README, WRN-32-10)"
                 if loss == "gairat"
-                else _UNREAD,
+                else UNREAD,
             )
             for loss in _WEIGHTED
         ),

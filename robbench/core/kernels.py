@@ -91,6 +91,15 @@ def _mixed(z: np.uint64) -> np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
+@numba.njit(error_model="numpy")
+def _positions(n: int) -> Wholes:
+    """Those of n uniform numbers, mixed."""
+    position = np.empty(n, np.uint64)
+    for j in range(n):
+        position[j] = _mixed(np.uint64(j))
+    return position
+
+
 @numba.njit(inline="always", error_model="numpy")
 def _number(folded: np.uint64, position: np.uint64) -> np.float32:
     """The uniform number of a folded key at a mixed position."""
@@ -391,9 +400,7 @@ def squares(
     changed = better.any()
     pixels = height * width
     channels = x.shape[1] // pixels
-    position = np.empty(channels + 2, np.uint64)
-    for j in range(len(position)):
-        position[j] = _mixed(np.uint64(j))
+    position = _positions(channels + 2)
     for i in range(x.shape[0]):
         row = x[i] if better[i] else x_best[i]
         out_lowest[i] = margin[i] if better[i] else lowest[i]
@@ -422,9 +429,7 @@ def squares(
 @compiled
 def uniform(key: Wholes, out: Floats) -> None:
     """As `keyed.uniform` of folded keys."""
-    position = np.empty(out.shape[1], np.uint64)
-    for j in range(len(position)):
-        position[j] = _mixed(np.uint64(j))
+    position = _positions(out.shape[1])
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
             out[i, j] = _number(key[i], position[j])

@@ -96,10 +96,10 @@ class Lane:
     def step(self) -> Done | None:
         """Refill, take a few steps, and return the rows that finished, if any."""
         self._refill()
-        if None in self.jobs:  # idle rows go by a live one's clock: early steps may cost all more
+        idle, self.taken = self.jobs.count(None), 0
+        if idle:  # they go by a live one's clock: early steps may cost all more
             live = next(row for row, job in enumerate(self.jobs) if job)
             self.t = torch.where(self.active, self.t, self.t[live])
-        idle, self.taken = self.jobs.count(None), 0
         if self.blind:
             for _ in range(self.blind):
                 self._take_step(self.steps)

@@ -17,7 +17,6 @@ from robbench.attacks.base import AttackEntry
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core.tiles import RowEquality
 from robbench.data.base import Split, sample_ids
-from robbench.engine import lane
 from robbench.engine.counter import Counter
 from robbench.engine.evaluate import evaluate
 from robbench.engine.records import Verdict
@@ -43,12 +42,6 @@ def _split(images: np.ndarray, labels: np.ndarray) -> Split:
         "test",
         scale=16,
     )
-
-
-@pytest.fixture
-def step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lane looks who has ended, and tells of it, after every step."""
-    monkeypatch.setattr(lane, "CPU_SECONDS", -1.0)
 
 
 @pytest.fixture(scope="session")

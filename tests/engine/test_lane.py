@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robbench.catalogue.builtins import ATTACKS
 from robbench.core.tiles import Tiles
 from robbench.data.base import Split
 from robbench.engine import lane as lane_module
@@ -166,24 +167,31 @@ def _problems(pool: Pool) -> Callable[..., Any]:
     return lambda jobs: pool.problem(torch.tensor([job.sample for job in jobs]))
 
 
+def _pool(digits: Any, threat: str, tiles: Tiles) -> Pool:
+    return Pool.of(digits.split, parse_threat(threat), digits.model, seed=0, tiles=tiles)
+
+
+def _lane(
+    spec: str,
+    model: nn.Module,
+    problems: Callable[..., Any],
+    width: int,
+    tiles: Tiles,
+    **more: Any,
+) -> Lane:
+    """Of an attack, on a CPU."""
+    device = torch.device("cpu")
+    return Lane(
+        ATTACKS.build(spec), model, problems, width=width, tiles=tiles, device=device, **more
+    )
+
+
 @pytest.mark.usefixtures("step_by_step")
-def test_the_last_query_costs_no_backward(
-    digits: Any, seen: Any, entries: Callable[..., Any]
-) -> None:
+def test_the_last_query_costs_no_backward(digits: Any, seen: Any) -> None:
     """A lane whose rows are all at their last step makes a forward without gradient."""
-    pool = Pool.of(
-        digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(32, 8)
-    )
+    pool = _pool(digits, "linf:0.001", Tiles(32, 8))
     watched = seen(digits.model)
-    (entry,) = entries(["pgd:steps=3"])
-    lane = Lane(
-        entry.attack,
-        watched,
-        _problems(pool),
-        width=8,
-        tiles=Tiles(32, 8),
-        device=torch.device("cpu"),
-    )
+    lane = _lane("pgd:steps=3", watched, _problems(pool), 8, Tiles(32, 8))
     lane.queue.extend(Job(i, 0) for i in _right(pool)[:8])
     for step in range(4):
         assert (lane.step() is not None) == (step == 3)
@@ -193,24 +201,12 @@ def test_the_last_query_costs_no_backward(
 
 
 @pytest.mark.usefixtures("step_by_step")
-def test_fooled_samples_leave_at_once_and_others_take_their_place(
-    digits: Any, seen: Any, entries: Callable[..., Any]
-) -> None:
+def test_fooled_samples_leave_at_once_and_others_take_their_place(digits: Any, seen: Any) -> None:
     """When eight rows have finished, eight waiting samples start; the batch stays full."""
-    pool = Pool.of(
-        digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(32, 8)
-    )
+    pool = _pool(digits, "linf:0.001", Tiles(32, 8))
     easy, hard = _wrong(pool)[:8], _right(pool)[:24]
     watched = seen(digits.model)
-    (entry,) = entries(["pgd:steps=4,init=clean"])
-    lane = Lane(
-        entry.attack,
-        watched,
-        _problems(pool),
-        width=16,
-        tiles=Tiles(32, 8),
-        device=torch.device("cpu"),
-    )
+    lane = _lane("pgd:steps=4,init=clean", watched, _problems(pool), 16, Tiles(32, 8))
     lane.queue.extend(Job(i, 0) for i in [*easy, *hard])
     done = lane.step()
     assert sorted(job.sample for job in done.jobs) == sorted(easy)
@@ -229,24 +225,12 @@ def test_fooled_samples_leave_at_once_and_others_take_their_place(
     assert sum(watched.forward_rows) == 8 + 24 * 5
 
 
-def test_the_lane_gets_narrower_at_the_end(
-    digits: Any, seen: Any, entries: Callable[..., Any]
-) -> None:
+def test_the_lane_gets_narrower_at_the_end(digits: Any, seen: Any) -> None:
     """When nothing waits any more, finished rows are not queried on."""
-    pool = Pool.of(
-        digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(32, 8)
-    )
+    pool = _pool(digits, "linf:0.001", Tiles(32, 8))
     wrong, right = _wrong(pool)[:16], _right(pool)[:8]
     watched = seen(digits.model)
-    (entry,) = entries(["pgd:steps=4,init=clean"])
-    lane = Lane(
-        entry.attack,
-        watched,
-        _problems(pool),
-        width=24,
-        tiles=Tiles(32, 8),
-        device=torch.device("cpu"),
-    )
+    lane = _lane("pgd:steps=4,init=clean", watched, _problems(pool), 24, Tiles(32, 8))
     lane.queue.extend(Job(i, 0) for i in [*wrong, *right])
     while lane.waiting:
         lane.step()
@@ -255,41 +239,21 @@ def test_the_lane_gets_narrower_at_the_end(
 
 
 @pytest.mark.usefixtures("step_by_step")
-def test_idle_rows_go_by_a_live_ones_clock(digits: Any, entries: Callable[..., Any]) -> None:
+def test_idle_rows_go_by_a_live_ones_clock(digits: Any) -> None:
     """Rows that pad the batch do not stay at its first step."""
-    pool = Pool.of(digits.split, parse_threat("linf:0"), digits.model, seed=0, tiles=Tiles(8, 4))
-    (entry,) = entries(["pgd:steps=6,init=clean"])
-    lane = Lane(
-        entry.attack,
-        digits.model,
-        _problems(pool),
-        width=8,
-        tiles=Tiles(8, 4),
-        device=torch.device("cpu"),
-    )
+    pool = _pool(digits, "linf:0", Tiles(8, 4))
+    lane = _lane("pgd:steps=6,init=clean", digits.model, _problems(pool), 8, Tiles(8, 4))
     lane.queue.extend(Job(i, 0) for i in _right(pool)[:5])
     for _ in range(4):
         lane.step()
     assert lane.t.tolist() == [4] * 8
 
 
-def test_a_step_follows_until_a_row_ends(
-    digits: Any, entries: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_follows_until_a_row_ends(digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows with fewer steps end first; who is left goes on, and nobody is asked twice."""
     monkeypatch.setattr(lane_module, "CPU_SECONDS", 60.0)
-    pool = Pool.of(
-        digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(8, 4)
-    )
-    (entry,) = entries(["pgd:steps=9,init=clean"])
-    lane = Lane(
-        entry.attack,
-        digits.model,
-        _problems(pool),
-        width=8,
-        tiles=Tiles(8, 4),
-        device=torch.device("cpu"),
-    )
+    pool = _pool(digits, "linf:0.001", Tiles(8, 4))
+    lane = _lane("pgd:steps=9,init=clean", digits.model, _problems(pool), 8, Tiles(8, 4))
     steps = [2, 2, 5, 5, 9, 9]
     lane.queue.extend(Job(i, steps=n) for i, n in zip(_right(pool)[:6], steps, strict=True))
     ended = []
@@ -305,7 +269,6 @@ def test_padding_is_measured_once_it_has_cost_as_much(
     seconds: float,
     looks: int,
     digits: Any,
-    entries: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One row of eight ends early: what it costs counts from then on, and 39 rows are a measure."""
@@ -314,32 +277,17 @@ def test_padding_is_measured_once_it_has_cost_as_much(
     monkeypatch.setattr(
         lane_module, "holds", lambda model, x, rows, **_: asked.append(rows) or False
     )
-    pool = Pool.of(
-        digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(32, 4)
-    )
-    (entry,) = entries(["pgd:steps=60,init=clean"])
-    lane = Lane(
-        entry.attack,
-        digits.model,
-        _problems(pool),
-        width=8,
-        tiles=Tiles(32, 4),
-        device=torch.device("cpu"),
-    )
+    pool = _pool(digits, "linf:0.001", Tiles(32, 4))
+    lane = _lane("pgd:steps=60,init=clean", digits.model, _problems(pool), 8, Tiles(32, 4))
     lane.queue.extend(Job(i, steps=60 if n else end) for n, i in enumerate(_right(pool)[:8]))
     while lane.waiting:
         lane.step()
     assert asked == [7] * looks
 
 
-def test_who_is_next_is_told_before_it_is_asked_for(
-    digits: Any, entries: Callable[..., Any]
-) -> None:
+def test_who_is_next_is_told_before_it_is_asked_for(digits: Any) -> None:
     """At each refill those that wait, as many as the lane has rows, in their order."""
-    pool = Pool.of(
-        digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(8, 8)
-    )
-    (entry,) = entries(["fgsm"])
+    pool = _pool(digits, "linf:0.001", Tiles(8, 8))
     asked: list[list[int]] = []
     told: list[list[int]] = []
     made = _problems(pool)
@@ -348,13 +296,12 @@ def test_who_is_next_is_told_before_it_is_asked_for(
         asked.append([job.sample for job in jobs])
         return made(jobs)
 
-    lane = Lane(
-        entry.attack,
+    lane = _lane(
+        "fgsm",
         digits.model,
         problems,
-        width=8,
-        tiles=Tiles(8, 8),
-        device=torch.device("cpu"),
+        8,
+        Tiles(8, 8),
         ahead=lambda jobs: told.append([job.sample for job in jobs]),
     )
     lane.queue.extend(Job(i, 0) for i in range(20))
