@@ -27,6 +27,7 @@ _RUN = (
     *("device", "device_name", "robbench_version", "torch_version", "git_sha", "finished_at"),
 )
 _KEY = ("model", "split", "attack", "threat")
+_DIRECTIONS = (1, 10)  # whose share of the features' variance is recorded
 _TRAINED = ("model", "data", "limit", "inner", "threat", "epochs", "batch_size", "lr", "eps_warmup")
 
 
@@ -91,9 +92,16 @@ def _measures(run_id: str, folder: Path) -> dict[str, float]:
         return {}
     rows = pd.read_parquet(path)
     rows = rows[rows["class"].isna() & rows.value.notna()]
-    return {
+    found = {
         f"{row.name} {row.points} {row.split}": row.value for row in rows.itertuples(index=False)
     }
+    for row in rows[rows.name == "numerical_rank"].itertuples(index=False):
+        energy = json.loads(row.detail)["energy"]
+        shares = dict(zip(energy["at"], energy["share"], strict=True))
+        for n in _DIRECTIONS:
+            if n in shares:
+                found[f"variance_in_{n} {row.points} {row.split}"] = shares[n]
+    return found
 
 
 def _failed(run_id: str, folder: Path) -> list[str]:

@@ -73,6 +73,8 @@ SHEETS: dict[str, tuple[Sheet, ...]] = {
                 ),
                 _measure("rank", "numerical_rank clean train", digits=0),
                 _measure("effective rank", "effective_rank clean train", digits=1),
+                _measure("in 1 %", "variance_in_1 clean train", 100, 0),
+                _measure("in 10 %", "variance_in_10 clean train", 100, 0),
             ),
             {"data": f"cifar10[{pair}]", "split": split},
         )

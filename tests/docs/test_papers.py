@@ -126,6 +126,20 @@ def test_a_sweep_is_recorded_with_the_runs_that_it_shares_with_another(cli, tmp_
         recording.record("other", out)
 
 
+def test_shares_of_the_first_directions_are_recorded_with_the_rank(tmp_path):
+    energy = {"at": [1, 2, 10], "share": [0.5, 0.7, 0.9]}
+    facts = {"points": "clean", "split": "train", "class": None}
+    rows = [
+        {"name": "numerical_rank", "value": 12.0, "detail": json.dumps({"energy": energy}), **facts},
+        {"name": "flip_share", "value": None, "detail": "{}", **facts},
+    ]
+    (tmp_path / "measures").mkdir()
+    pd.DataFrame(rows).to_parquet(tmp_path / "measures" / "run.parquet")
+    shares = {"variance_in_1 clean train": 0.5, "variance_in_10 clean train": 0.9}
+    assert recording._measures("run", tmp_path) == {"numerical_rank clean train": 12.0} | shares
+    assert recording._measures("other", tmp_path) == {}
+
+
 def test_every_recorded_result_is_part_of_the_project():
     """The page is made from these files: one that git does not know is missing elsewhere."""
     if not (FOLDER.parents[1] / ".git").exists() or shutil.which("git") is None:
