@@ -130,7 +130,12 @@ def test_shares_of_the_first_directions_are_recorded_with_the_rank(tmp_path):
     energy = {"at": [1, 2, 10], "share": [0.5, 0.7, 0.9]}
     facts = {"points": "clean", "split": "train", "class": None}
     rows = [
-        {"name": "numerical_rank", "value": 12.0, "detail": json.dumps({"energy": energy}), **facts},
+        {
+            "name": "numerical_rank",
+            "value": 12.0,
+            "detail": json.dumps({"energy": energy}),
+            **facts,
+        },
         {"name": "flip_share", "value": None, "detail": "{}", **facts},
     ]
     (tmp_path / "measures").mkdir()
