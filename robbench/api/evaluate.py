@@ -36,7 +36,8 @@ from robbench.tasks.attack.plan import AttackPlan, plan_subject
 from robbench.tasks.attack.progress import audit_share
 from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.attack.threats import parse_threats
-from robbench.tasks.model_folder import find_folder, read_model
+from robbench.tasks.model_folder import read_model
+from robbench.tasks.model_names import find_folder
 from robbench.tasks.subject import Subject, info_without_statistics, subject_in_memory
 from robbench.tasks.train.naming import NAME
 from robbench.threat.model import ThreatModel

@@ -63,11 +63,15 @@ def attack(
 
     Example: robbench attack ce at --attack pgd:steps=10 --attack apgd --threat linf:0.15
     """
+    from robbench.store.store import Store
+    from robbench.tasks.model_names import known_models
+
+    store = Store(out)
+    known_models(models, store)  # before torch, which takes seconds to load
     from robbench.analysis.compare import compare
     from robbench.analysis.corrupted import under_corruptions
     from robbench.core.config import load_config
     from robbench.store.address.copies import shown
-    from robbench.store.store import Store
     from robbench.tasks.attack.config import AttackConfig
     from robbench.tasks.attack.parts import Workers, part_of
     from robbench.tasks.attack.plan import plan_attacks
@@ -97,7 +101,7 @@ def attack(
     }
     part = part_of(shard, force=force)
     settings = load_config(AttackConfig, "attack", file=config, sets=sets or [], flags=flags)
-    reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
+    reporter = Reporter(quiet=quiet, verbose=verbose)
     # All plans first: a mistake in the last model must not cost the first one's hours.
     plans = list(
         plan_attacks(

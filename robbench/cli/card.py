@@ -66,6 +66,9 @@ def card(
 
     Example: robbench card at --format in-toto -o at.intoto.json
     """
+    from robbench.store.store import Store
+
+    Store(out).find(runs)  # before torch, which takes seconds to load
     from robbench.reports.texts import plural
     from robbench.tasks.card import card as run
 

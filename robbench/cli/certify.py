@@ -72,6 +72,10 @@ def certify(
 
     Example: robbench certify at --threat linf:0.02
     """
+    from robbench.store.store import Store
+    from robbench.tasks.model_names import known_models
+
+    known_models(models, Store(out))  # before torch, which takes seconds to load
     from robbench.reports.terminal.certified import certified_table
     from robbench.store.address.copies import shown
     from robbench.tasks.certify import certify as certify_models

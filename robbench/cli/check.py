@@ -101,6 +101,10 @@ def check(
         return
     if target is None:
         raise UserError("check what? Give a run id or a model, or --self-test")
+    from robbench.store.store import Store
+    from robbench.tasks.check.target import require_target
+
+    require_target(target, Store(out))  # before torch, which takes seconds to load
     from robbench.reports.terminal.checks import checks_table
     from robbench.store.address.copies import shown
     from robbench.tasks.check.run import check as check_target

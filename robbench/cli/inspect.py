@@ -83,6 +83,10 @@ def inspect(
 
     Example: robbench inspect at --attack autoattack --limit 1000
     """
+    from robbench.store.store import Store
+    from robbench.tasks.model_names import require_known
+
+    require_known(model, Store(out))  # before torch, which takes seconds to load
     from robbench.reports.terminal.inspected import inspected_card
     from robbench.tasks.inspect.run import inspect_named
 

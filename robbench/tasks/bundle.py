@@ -18,7 +18,8 @@ from robbench.store.locations import sibling_table
 from robbench.store.run import attacked_model, read_run
 from robbench.store.store import Store
 from robbench.tasks.measure.rows import require_same
-from robbench.tasks.model_folder import find_folder, weights_name
+from robbench.tasks.model_folder import weights_name
+from robbench.tasks.model_names import find_folder
 from robbench.tasks.rebuild import folder_of, rebuild
 from robbench.tasks.subject import of_run
 

@@ -35,7 +35,8 @@ from robbench.store.run import Run, attacked_model, from_memory, read_run
 from robbench.store.schema import CHECKS, DISTANCES
 from robbench.store.store import Store, local
 from robbench.store.tables import read_sibling
-from robbench.tasks.model_folder import find_folder, read_model, weights_name
+from robbench.tasks.model_folder import read_model, weights_name
+from robbench.tasks.model_names import find_folder
 from robbench.tasks.rebuild import folder_of, rebuild
 
 FORMATS = ("markdown", "in-toto", "cyclonedx")

@@ -25,7 +25,7 @@ from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.threats import parse_threats, usual_threat
 from robbench.tasks.listener import Bar, Listener
-from robbench.tasks.model_folder import matching_models
+from robbench.tasks.model_names import known_models
 from robbench.tasks.subject import Subject, find_subject
 from robbench.tasks.train.plan import known_threat
 from robbench.threat.model import ThreatModel, require_inside
@@ -132,7 +132,7 @@ def certify(
     if where.type == "mps":  # has no float64
         where = torch.device("cpu")
         listener.say("certificates are computed on the CPU: the device mps has no float64")
-    names = dict.fromkeys(name for text in models for name in matching_models(text, store))
+    names = known_models(models, store)
     store.check_writable()
     done = []
     for name in names:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
-import glob
 from pathlib import Path
 from typing import Any
 
@@ -13,46 +11,6 @@ from robbench.core.errors import UserError
 from robbench.core.leftovers import is_temporary
 from robbench.core.model_config import read_config
 from robbench.models.weights import load_model
-from robbench.store.address.copies import bring
-from robbench.store.locations import is_there, matches
-from robbench.store.store import Store
-
-
-def find_folder(text: str, store: Store) -> tuple[Path | None, str | None]:
-    """The folder and checkpoint that NAME or PATH, possibly with @best or @last, means.
-
-    (None, None) where there is no such folder.
-    """
-    for name, at, which in ((text, "", ""), text.rpartition("@")):
-        for path in (store.models / name, Path(name)):
-            # Some long model specs are no possible path: not an error here.
-            if name and is_there(path / "config.json"):
-                bring(path)
-                return path, which if at else None
-    return None, None
-
-
-def matching_models(text: str, store: Store) -> list[str]:
-    """The trained models that a pattern with * ? or [] matches; what is no pattern, as it is.
-
-    A pattern is of names in the output folder or of paths, with @best or @last behind it if wanted.
-    Raises UserError where no trained model matches.
-    """
-    if ":" in text or not glob.has_magic(text) or find_folder(text, store)[0] is not None:
-        return [text]
-    pattern, at, which = text.partition("@")
-    names = sorted(path.parent.name for path in store.models.glob("*/config.json"))
-    found = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
-    if not found and "/" in pattern:
-        found = [
-            str(path)
-            for path in matches(pattern)
-            if isinstance(path, Path) and is_there(path / "config.json")
-        ]
-    if not found:
-        there = f"; there is {', '.join(names)}" if names else ""
-        raise UserError(f"no trained model in {store.models} matches '{pattern}'{there}")
-    return [f"{name}{at}{which}" for name in found]
 
 
 def stored_config(folder: Path) -> dict[str, Any] | None:

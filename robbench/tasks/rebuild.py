@@ -12,7 +12,7 @@ from robbench.core.trust import names_from
 from robbench.store.run import Run, attacked_model
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
-from robbench.tasks.model_folder import find_folder
+from robbench.tasks.model_names import find_folder
 from robbench.tasks.subject import Subject, find_subject, not_found
 
 

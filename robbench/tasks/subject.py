@@ -12,7 +12,7 @@ from torch import nn
 
 from robbench.catalogue.builtins import MODELS
 from robbench.core.code import private_code
-from robbench.core.errors import UserError, nearest
+from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
 from robbench.core.registry import code_of
 from robbench.core.spec import short_hash
@@ -26,8 +26,6 @@ from robbench.models.external import External
 from robbench.models.fingerprint import output_fingerprint
 from robbench.models.function import Function
 from robbench.models.outputs.options import AS_THEY_ARE, OutputOptions, Reading
-from robbench.models.sources.checkpoint import suggestion
-from robbench.models.sources.program_file import program_spec
 from robbench.models.state import State, state_of
 from robbench.store.find import STOPPED_EARLY
 from robbench.store.run import from_memory
@@ -41,7 +39,8 @@ from robbench.tasks.codes import (
     model_code,
     without_class_names,
 )
-from robbench.tasks.model_folder import find_folder, read_model
+from robbench.tasks.model_folder import read_model
+from robbench.tasks.model_names import find_folder, require_known
 from robbench.tasks.remarks import of_model, of_samples
 from robbench.tasks.saved_classes import fit_classes
 
@@ -81,22 +80,6 @@ class Subject(NamedTuple):
     def source(self) -> str:
         """What leads a later command to the model."""
         return self.label if self.trained else self.name
-
-
-def _own(text: str) -> str:
-    """What to write for a file named where a model is due; empty when there is no such file."""
-    if Path(text).suffix != ".py" and not Path(text).is_file() and Path(f"{text}.py").is_file():
-        text = f"{text}.py"
-    if not Path(text).is_file():
-        return ""
-    if Path(text).suffix == ".py":
-        return f"; a function or class of {text} is {Path(text).stem}:NAME"
-    if spec := program_spec(text):
-        return f"; did you mean {spec}?"
-    try:
-        return f"; a file of weights needs its architecture: {suggestion(Path(text))}"
-    except UserError as error:
-        return f"; {error}"
 
 
 def find_subject(
@@ -153,17 +136,6 @@ def find_subject(
         remarks=tuple(remarks),
         threat=None if trained else _usual(text).threat,
     ), data
-
-
-def require_known(text: str, store: Store) -> None:
-    """Raise UserError, with the nearest names, for what is neither a saved model nor a spec."""
-    if find_folder(text, store)[0] is None and ":" not in text and text not in MODELS.entries:
-        known = [path.name for path in store.models.glob("*") if (path / "config.json").is_file()]
-        hint = _own(text) or nearest(text, [*known, *MODELS.entries])
-        raise UserError(
-            f"unknown model '{text}': not in {store.models}, no folder of a saved model, no "
-            f"model spec{hint}"
-        )
 
 
 def info_without_statistics(split: Split) -> DataInfo:

@@ -270,3 +270,22 @@ def test_head_takes_what_it_wants(environment, attacked):
 
 
 # -- list and explain
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("attack no", "attack n*", "bundle no -o b.zip", "card no", "certify no", "check no"),
+        *("inspect no", "measure no", "verify no", "verify no.zip"),
+    ],
+)
+def test_a_name_that_means_nothing_is_refused_before_torch_loads(tmp_path, words):
+    """It takes seconds."""
+    code = (
+        "import sys; from robbench.cli.app import run; "
+        f"code = run({words.split()}); assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

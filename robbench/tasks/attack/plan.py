@@ -33,7 +33,7 @@ from robbench.tasks.attack.entries import build_entries, canonical_entry
 from robbench.tasks.attack.identity import changed_answers, run_hashes
 from robbench.tasks.attack.target import aimed
 from robbench.tasks.attack.threats import parse_threats, usual_threat
-from robbench.tasks.model_folder import find_folder, matching_models
+from robbench.tasks.model_names import find_folder, known_models
 from robbench.tasks.subject import Subject, find_subject
 from robbench.tasks.train.plan import known_threat
 from robbench.threat.model import ThreatModel, classes_in_play, require_inside
@@ -157,7 +157,7 @@ def plan_attacks(
             "decides"
         )
     replay = [path for name in config.replay for path in _with_points(store.find([name]))]
-    chosen = dict.fromkeys(name for text in models for name in matching_models(text, store))
+    chosen = known_models(models, store)
     if config.name and len(chosen) > 1:
         raise UserError(
             f"--name {config.name} is for one model, not for {len(chosen)}: {', '.join(chosen)}"

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from robbench.core.corruptions import is_corruption
 from robbench.core.device import find_device
 from robbench.core.errors import UserError
 from robbench.core.spec import short_hash, validate
 from robbench.core.trust import names_from, refuse_private
 from robbench.store.answers import same_answers
-from robbench.store.row import run_row
 from robbench.store.run import Run, attacked_model, read_run
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.target import aimed_as
 from robbench.tasks.attack.threats import parse_threats, usual_threat
+from robbench.tasks.check.target import find_run, no_run
 from robbench.tasks.subject import Subject, find_subject, not_found, of_run
 from robbench.tasks.train.plan import known_threat
 from robbench.threat.model import ThreatModel, require_inside
@@ -85,19 +84,15 @@ def plan_check(
     def find(name: str, settings: AttackConfig) -> tuple[Subject, str]:
         return find_subject(name, settings, store, where, data_dir, download)
 
-    run_path = None if alone else _find_run(text, store)
+    run_path = None if alone else find_run(text, store)
     if run_path is None:
         if model is not None:
             raise UserError(
                 f"model {model} would be that of a run, and '{text}' is none; "
                 f"{store.command('runs')} lists them"
             )
-        try:
+        with nullcontext() if alone else no_run(text):
             subject, data = find(text, dataclasses.replace(config, limit=config.limit or SLICE))
-        except UserError as error:
-            if alone:
-                raise
-            raise UserError(f"'{text}' is no run; as a model: {error}") from error
         plan = CheckPlan(subject, _one_threat(config.threat, data, subject), data, config.seed)
     else:
         with names_from(run_path, model):
@@ -112,25 +107,6 @@ def plan_check(
             plan, source=find(source, other)[0].model.eval().requires_grad_(False)
         )
     return plan
-
-
-def _find_run(text: str, store: Store) -> Path | None:
-    """The run that a text means, of several the latest attack; None when it means none.
-
-    Raises UserError where files cannot be read.
-    """
-    runs = store.run_path(text).parent
-    if not text.endswith(".parquet") and not any(runs.glob("*.parquet")):
-        return None
-    try:
-        found = store.find_local([text])
-        attacks = (p for p in reversed(found) if not is_corruption(run_row(p, ("norm",))["norm"]))
-        return next(attacks, found[-1])
-    except UserError:
-        if text.endswith(".parquet") or any(runs.glob(f"{glob.escape(text)}*.parquet")):
-            raise
-        store.find()  # a damaged file is no reason to take a run for a model
-        return None
 
 
 def _of_run(

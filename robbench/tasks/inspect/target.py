@@ -24,7 +24,7 @@ from robbench.models.sources.program_file import ProgramShapeError
 from robbench.models.state import state_of
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
-from robbench.tasks.model_folder import find_folder
+from robbench.tasks.model_names import find_folder
 from robbench.tasks.remarks import of_model
 from robbench.tasks.subject import Subject, find_subject, subject_in_memory
 

@@ -20,8 +20,8 @@ from robbench.tasks.attack.entries import build_entries
 from robbench.tasks.attack.threats import parse_threats
 from robbench.tasks.certify import METHOD, require_certifiable
 from robbench.tasks.codes import canonical_model
-from robbench.tasks.model_folder import matching_models, stored_config
-from robbench.tasks.subject import require_known
+from robbench.tasks.model_folder import stored_config
+from robbench.tasks.model_names import known_models
 from robbench.tasks.sweep.axes import value_text
 from robbench.tasks.sweep.plan import Item, SweepPlan
 from robbench.tasks.train.config import TrainConfig
@@ -72,9 +72,7 @@ def require_possible(
     for item in _distinct([item for item in todo if item.kind == "certify"], lambda _: True):
         settings = dict(item.settings)
         require_certifiable(settings, settings.pop("method", METHOD))
-    for model in plan.grid.models:
-        for name in matching_models(model, Store(out)):
-            require_known(name, Store(out))
+    known_models(plan.grid.models, Store(out))
 
 
 _IRRELEVANT = {"seed", "epochs", "lr", "limit", "weight_decay", "data"}

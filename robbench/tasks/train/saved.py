@@ -13,7 +13,8 @@ from robbench.models.base import Classifier
 from robbench.models.weights import model_hash
 from robbench.store.address.copies import shown
 from robbench.store.store import Store
-from robbench.tasks.model_folder import find_folder, read_model
+from robbench.tasks.model_folder import read_model
+from robbench.tasks.model_names import find_folder
 
 
 class SavedModel(NamedTuple):

@@ -13,7 +13,8 @@ from robbench.losses.base import Loss
 from robbench.models.base import Classifier
 from robbench.store.store import Store
 from robbench.tasks.codes import canonical_model
-from robbench.tasks.model_folder import find_folder, stored_config
+from robbench.tasks.model_folder import stored_config
+from robbench.tasks.model_names import find_folder
 from robbench.tasks.train.saved import SavedModel, find_named, find_saved
 
 OPTION = "--from"

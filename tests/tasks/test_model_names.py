@@ -1,4 +1,4 @@
-"""Patterns of trained models."""
+"""Patterns of trained models, and words for none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from robbench.core.errors import UserError
 from robbench.store.store import Store
-from robbench.tasks.model_folder import matching_models
+from robbench.tasks.model_names import known_models, matching_models
 
 
 @pytest.fixture
@@ -47,3 +47,12 @@ def test_nothing_matches(store: Store) -> None:
     """The message names what there is."""
     with pytest.raises(UserError, match=r"matches 'b\*'; there is at, at-2, ce, x\[1\]"):
         matching_models("b*", store)
+
+
+def test_each_model_once_and_only_known_ones(store: Store) -> None:
+    """A pattern and a name may mean the same; a spec is known by its registered name."""
+    assert known_models(["at", "a*", "mlp", "module:factory"], store) == [
+        *("at", "at-2", "mlp", "module:factory")
+    ]
+    with pytest.raises(UserError, match=r"unknown model 'att'.*did you mean at"):
+        known_models(["at", "att"], store)
