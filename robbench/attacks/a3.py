@@ -19,7 +19,9 @@ rule here, so that a verdict is a sample's own:
 
 Their rounds have a limit of time, and some are repeated; here a repetition is a round like any
 other. Classes are ranked at the clean input; theirs are at a corner of the ball, which costs a
-forward. The query that moves a point also checks it: they query each twice.
+forward. The query that moves a point also checks it: they query each twice. `targets` classes take
+turns, 4 in late rounds, for any number of classes: 9 and 4 are theirs for 10, of 100 and 1,000 they
+have 14 and 20 in all rounds.
 """
 
 from __future__ import annotations
@@ -146,6 +148,7 @@ class A3(Attack[State]):
     """
 
     can_target = True
+    anchored = True
     cuts = frozenset({"rounds"})
 
     rounds: Annotated[

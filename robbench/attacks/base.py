@@ -21,7 +21,7 @@ from robbench.core import keyed
 from robbench.core.errors import UserError
 from robbench.core.norms import NORMS
 from robbench.core.rows import Rows
-from robbench.objectives import Objective, margins_left
+from robbench.objectives import ANCHORED, Objective, margins_left
 from robbench.threat.problem import Problem
 
 S = TypeVar("S", bound=Rows)
@@ -109,6 +109,11 @@ class AnyAttack:
     def leaves_ball(self) -> bool:
         """Whether its points may be outside of the budget: then it is for training alone."""
         return False
+
+    @property
+    def anchored(self) -> bool:
+        """Whether it reads the clean logits, `Problem.logits0`."""
+        return self.objective in ANCHORED
 
     @property
     def draws(self) -> int:

@@ -57,6 +57,7 @@ class Wrapper(Attack[Any]):
         self._refuse(inner, canonical)
         self._set(attack=canonical, inner=inner)
         self._set(norms=inner.norms, goal=inner.goal, access=inner.access, steps=inner.steps)
+        self._set(objective=inner.objective)
 
     def _refuse(self, inner: AnyRowAttack, spec: str) -> None:
         """Raises UserError when this attack makes no sense inside."""
@@ -69,6 +70,10 @@ class Wrapper(Attack[Any]):
     @property
     def can_target(self) -> bool:
         return self.inner.can_target
+
+    @property
+    def anchored(self) -> bool:
+        return self.inner.anchored
 
     @property
     def draws(self) -> int:

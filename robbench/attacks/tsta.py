@@ -64,6 +64,7 @@ class TSTA(Attack[State]):
         Order, Field(description="the likeliest classes are probed, or the nearest (MALT)")
     ] = "margin"
     can_target = True
+    anchored = True
 
     @property
     def steps(self) -> int:  # type: ignore[override]

@@ -18,7 +18,6 @@ from robbench.guide import TOPICS, Page, read_page
 if TYPE_CHECKING:
     from robbench.checks.base import Check
     from robbench.core.registry import Registry
-    from robbench.losses.base import Loss
 
 Entry = dict[str, Any]
 _LISTS = "robbench list shows names, robbench explain topics"
@@ -102,7 +101,7 @@ def _registered_entry(kind: str, name: str) -> Entry:
         "package": entry.package if entry else None,
         "options": [vars(option) for option in explain_options(cls)],
         "file": inspect.getsourcefile(cls),
-        **({"inner": _inner_of(cls), "teacher": _teacher_of(name)} if kind == "losses" else {}),
+        **(_needs_of(name) if kind == "losses" else {}),
         **(_facts_of(name) if kind == "attacks" else {}),
     }
 
@@ -123,26 +122,24 @@ def _facts_of(attack: str) -> Entry:
         return {}
 
 
-def _inner_of(loss: type[Loss]) -> Entry | None:
-    """The inner attack that a loss brings: its spec, all its options, and what it climbs."""
-    from robbench.catalogue.builtins import ATTACKS
+def _needs_of(name: str) -> Entry:
+    """The inner attack that a loss brings, with all its options and what it climbs; its teacher.
+
+    None each where an option without default decides.
+    """
+    from robbench.catalogue.builtins import ATTACKS, LOSSES
     from robbench.core.spec import parse_spec
 
-    if loss.inner is None:
-        return None
-    climbs = {} if loss.climbs is None else {"objective": loss.climbs}
-    options = {**parse_spec(ATTACKS.canonical(loss.inner, full=True)).options, **climbs}
-    return {"spec": loss.inner, "climbs": loss.climbs, "options": options}
-
-
-def _teacher_of(loss: str) -> str | None:
-    """What `Loss.teacher` says; None where an option without default decides."""
-    from robbench.catalogue.builtins import LOSSES
-
     try:
-        return LOSSES.build(loss).teacher
+        loss = LOSSES.build(name)
     except UserError:
-        return None
+        return {"inner": None, "teacher": None}
+    inner = None
+    if loss.inner is not None:
+        climbs = {} if loss.climbs is None else {"objective": loss.climbs}
+        options = {**parse_spec(ATTACKS.canonical(loss.inner, full=True)).options, **climbs}
+        inner = {"spec": loss.inner, "climbs": loss.climbs, "options": options}
+    return {"inner": inner, "teacher": loss.teacher}
 
 
 def _settings_entry(command: str) -> Entry:

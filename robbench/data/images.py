@@ -56,17 +56,7 @@ def decode_image(
     try:
         with open_image(source) as opened:
             opened.load()
-            wide = opened.mode.startswith("I;16") or (
-                opened.mode == "I" and opened.format in ("PNG", "PPM")
-            )
-            if opened.mode in ("I", "F") and not wide:
-                raise UserError(
-                    f"{where}: the image has 32 bits per channel (mode {opened.mode}), whose "
-                    "white is unknown; "
-                    "convert it to 8 or 16 bits"
-                )
-            image = _upright(opened)
-            image = _narrow(image, opened.info.get("transparency")) if wide else _opaque(image)
+            image = _plain(_upright(opened), opened, where)
     except UserError:
         raise
     except Image.DecompressionBombError as error:
@@ -84,8 +74,12 @@ def decode_image(
             image = prepare(image)
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
-    pixels: NDArray[np.uint8] = np.asarray(image)
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return _channels_first(image)
+
+
+def picture_pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """A picture in memory as `decode_image` has one of a file, but turned as it is."""
+    return _channels_first(_plain(image, image, "a picture"))
 
 
 def is_grey(image: Image.Image) -> bool:
@@ -139,6 +133,24 @@ def stack_images(
         stack[position] = image
     assert stack is not None  # a selection is never empty
     return stack
+
+
+def _channels_first(image: Image.Image) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = np.asarray(image)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _plain(image: Image.Image, opened: Image.Image, where: str) -> Image.Image:
+    """The image in mode L or RGB; UserError for 32-bit numbers. opened: as it came."""
+    wide = opened.mode.startswith("I;16") or (
+        opened.mode == "I" and opened.format in ("PNG", "PPM")
+    )
+    if opened.mode in ("I", "F") and not wide:
+        raise UserError(
+            f"{where}: the image has 32 bits per channel (mode {opened.mode}), whose white is "
+            "unknown; convert it to 8 or 16 bits"
+        )
+    return _narrow(image, opened.info.get("transparency")) if wide else _opaque(image)
 
 
 def _upright(image: Image.Image) -> Image.Image:

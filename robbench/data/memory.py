@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
@@ -16,6 +17,7 @@ from robbench.core.errors import UserError, unknown
 from robbench.data.arrays import channels_last, checked_images, pixels_of, white_of
 from robbench.data.base import Split, Table, reason, sample_ids
 from robbench.data.fixed import fixed_note, free_entries
+from robbench.data.images import picture_pixels
 from robbench.data.labels import MOST_CLASSES
 from robbench.data.subset import few_classes, limit_subset, select
 
@@ -212,11 +214,8 @@ def _pairs(source: Any) -> Iterator[Any]:
 
 
 def _image(value: Any) -> NDArray[Any]:
-    """An image as an array; pictures of PIL with their channels first."""
-    if hasattr(value, "getbands"):
-        picture = np.asarray(value)
-        return picture[None] if picture.ndim == 2 else picture.transpose(2, 0, 1)
-    return _array(value)
+    """An image as an array; pictures of PIL as grey or RGB, with their channels first."""
+    return picture_pixels(value) if isinstance(value, Image) else _array(value)
 
 
 def _class_names(source: Any) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,6 +127,7 @@ def _read(given: Any, target: str) -> Table:
             free=None if given.free is None else given.free.cpu().numpy(),
             lazy=isinstance(images, StreamedImages),
             units=given.units,
+            columns=None if given.columns is None else _by_row(given.columns, given.ids.tolist()),
         )
     if isinstance(given, tuple) and len(given) in (2, 3):
         samples = read_samples(given[0], given[1])
@@ -145,6 +146,18 @@ def _read(given: Any, target: str) -> Table:
         samples.scale,
         notes=samples.notes,
     )
+
+
+def _by_row(
+    read: Callable[[str], dict[int, Any]], ids: Sequence[int]
+) -> Callable[[str], Sequence[Any]]:
+    """What reads a column by row, from one by sample id."""
+
+    def values(name: str) -> Sequence[Any]:
+        by_id = read(name)
+        return [by_id[sample] for sample in ids]
+
+    return values
 
 
 def _names(given: Any, target: str) -> tuple[str, ...]:

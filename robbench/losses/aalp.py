@@ -16,10 +16,10 @@ samples the pairing obstructs the classification. The formulas are our reading:
           (alp.py), else 0; of the same logits as in the loss
     CE + w lam LP,  or (2 - w) CE + w lam LP,  or (1 - w) CE + w lam LP       (balance)
 
-Masks and weights are constants to the gradient, which flows through both branches as in ALP. A
-sample without any positive contribution keeps all features. The trained model sees all of them,
-and so does the inner attack unless `attack_masked`. (Guided dropout of arXiv:1812.03965 is another
-method.)
+Masks and weights are constants to the gradient, which flows through both branches as in ALP. With
+rate=flat a sample without any positive contribution keeps all features. The trained model sees all
+of them, and so does the inner attack unless `attack_masked`. (Guided dropout of arXiv:1812.03965 is
+another method.)
 
 A mask must not bring the class with it: without the features that speak against a class, almost
 any features are classified as that class. So each branch has the mask of its own features, which
@@ -44,7 +44,7 @@ from torch.nn import functional as F
 
 from robbench.core import keyed
 from robbench.core.errors import UserError
-from robbench.core.spec import Number
+from robbench.core.spec import Number, require_unset
 from robbench.data.base import DataInfo
 from robbench.losses.alp import ALP
 from robbench.losses.base import Step
@@ -52,6 +52,11 @@ from robbench.models.base import Classifier
 from robbench.models.contributions import contributions, kept
 
 _STREAM = 0xAA1F  # dropout draws apart from the inner attack's start, which has the same key
+_OF_DROPOUT = (
+    *("rho", "drop", "rate", "granularity", "mask_from", "rescale", "start", "ramp"),
+    "attack_masked",
+)
+_OF_WEIGHTS = ("weight", "balance", "confidence", "exponent", "normalise")
 
 Masks = Callable[[Tensor], Tensor]
 
@@ -120,6 +125,16 @@ class AALP(ALP):
         bool, Field(description="divide the pairing's weights by their mean over the batch")
     ] = False
 
+    def __post_init__(self) -> None:
+        for needs, read, names in (
+            ("guided_dropout=true", self.guided_dropout, _OF_DROPOUT),
+            ("adaptive_weights=true", self.adaptive_weights, _OF_WEIGHTS),
+            ("rate=flat", self.rate == "flat", ("rho",)),
+            ("weight=probability", self.weight == "probability", ("confidence", "exponent")),
+        ):
+            if not read:
+                require_unset(self, names, "loss aalp", needs)
+
     @property
     def batch_coupled(self) -> bool:
         """Normalised weights and a mask of the batch depend on the rest of it."""
@@ -128,7 +143,7 @@ class AALP(ALP):
         )
 
     def check(self, info: DataInfo) -> None:
-        if self.guided_dropout and self.start + self.ramp > 1:
+        if self.start + self.ramp > 1:
             raise UserError(
                 f"loss aalp: start={self.start:g} and ramp={self.ramp:g} are shares of training "
                 "and exceed 1 together"

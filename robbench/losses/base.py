@@ -145,21 +145,30 @@ class Step(Protocol):
 class Loss(ABC):
     """A registered loss: a frozen dataclass of hyper-parameters, without tensors or attacks.
 
-    inner: the inner attack that it needs, used when the recipe names none; None: it needs none.
     stateful: True when a call changes later ones; not allowed with mixup, which makes two calls.
     plain: True when it trains without an inner attack, whatever the recipe says.
-    climbs: the objective that its inner attack climbs; None: the attack's own. A loss that hands
-        `adversary` an object has the name it resembles: the inner attack must know it.
     nearest: True when it calls `step.boundary`, for which its inner attack has to be FAB.
     fits_head: True when the trainer calls `fit_head` after every epoch.
     """
 
-    inner: ClassVar[str | None] = None
     stateful: ClassVar[bool] = False
     plain: ClassVar[bool] = False
-    climbs: ClassVar[str | None] = None
     nearest: ClassVar[bool] = False
     fits_head: ClassVar[bool] = False
+
+    @property
+    def inner(self) -> str | None:
+        """The inner attack that it needs, used when the recipe names none; None: it needs none."""
+        return None
+
+    @property
+    def climbs(self) -> str | None:
+        """The objective that its inner attack climbs; None: the attack's own.
+
+        A loss that hands `adversary` an object has the name it resembles: the inner attack must
+        know it.
+        """
+        return None
 
     @property
     def teacher(self) -> str | None:

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from robbench.core import keyed
 from robbench.core.errors import UserError
-from robbench.core.spec import Number
+from robbench.core.spec import Number, require_unset
 from robbench.data.base import DataInfo
 from robbench.losses.base import Loss, Step
 from robbench.losses.thresholds import Rule, biases, threshold
@@ -76,6 +76,12 @@ class Differential(Loss):
     ] = False
     batch_coupled: ClassVar[bool] = True
     fits_head: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.form == "logistic":
+            require_unset(self, ("target",), "loss differential", "form=square or squared-hinge")
+        if self.bias != "quantile":
+            require_unset(self, ("quantile",), "loss differential", "bias=quantile")
 
     def check(self, info: DataInfo) -> None:
         if len(info.classes) != 2 and not (self.multiclass and len(info.classes) > 2):

@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from robbench.core.spec import Number
+from robbench.core.spec import Number, require_unset
 from robbench.losses.base import Loss, Step
 
 
@@ -51,6 +51,10 @@ class GAIRAT(Loss):
     ] = 60 / 120
     batch_coupled: ClassVar[bool] = True
     inner: ClassVar[str | None] = "pgd:steps=10"
+
+    def __post_init__(self) -> None:
+        if self.weight == "discrete":
+            require_unset(self, ("lam",), "loss gairat", "weight=tanh or sigmoid")
 
     def __call__(self, step: Step) -> Tensor:
         found = step.adversary()

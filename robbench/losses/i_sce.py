@@ -38,7 +38,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robbench.core import keyed
-from robbench.core.spec import Number, Spec
+from robbench.core.spec import Number, Spec, require_unset
 from robbench.data.base import DataInfo
 from robbench.losses.base import Loss, Step
 from robbench.models.base import Classifier
@@ -69,7 +69,7 @@ class ISCE(Loss):
         Field(
             description="per sample and epoch: s, U(0, s) or |N(0, s^2)|; "
             "annealed grows from 0 to s over training; attack: s times the drop of the log-odds "
-            "under --inner, such as fgsm"
+            "under --inner"
         ),
     ] = "fixed"
     space: Annotated[
@@ -77,6 +77,14 @@ class ISCE(Loss):
         Field(description="of the logits: free, or bounded by `scale`"),
     ] = "logits"
     scale: Annotated[Number, Field(gt=0, description="of the cosines, in space=cosine")] = 15.0
+
+    def __post_init__(self) -> None:
+        if self.space != "cosine":
+            require_unset(self, ("scale",), "loss i-sce", "space=cosine")
+
+    @property
+    def inner(self) -> str | None:
+        return "fgsm" if self.sampling == "attack" else None
 
     def prepare(self, model: Classifier, info: DataInfo) -> Classifier:
         if self.space == "logits":
@@ -99,8 +107,11 @@ class ISCE(Loss):
     def draw(self, step: Step) -> Tensor:
         """[B] the handicap of each sample: by its key, the attack or the progress of training."""
         if self.sampling == "attack":
-            attacked = step.peek(step.adversary().x)
-            drop = soft_margins(step.clean.logits.detach(), step.y) - soft_margins(attacked, step.y)
+            # Both without gradient: in training mode batch norm would differ, and count as drop.
+            clean, attacked = (
+                soft_margins(step.peek(x), step.y) for x in (step.x, step.adversary().x)
+            )
+            drop = clean - attacked
             step.log(drop=drop)
             return self.s * drop.clamp(min=0)
         if self.sampling in ("fixed", "annealed"):

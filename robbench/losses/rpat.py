@@ -15,7 +15,7 @@ teaches how: + beta KL(softmax(u(m) - r u(x)) || softmax((1 - r) z')). The relea
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -43,14 +43,21 @@ class RPAT(Loss):
     beta: Annotated[
         Number, Field(ge=0, description="weight of what the weights' average teaches; > 0: RPAT++")
     ] = 0.0
-    inner: ClassVar[str | None] = "pgd:steps=10"
+
+    @property
+    def inner(self) -> str | None:
+        return {"trades": TRADES.inner, "mart": MART.inner}.get(self.base, "pgd:steps=10")
+
+    @property
+    def climbs(self) -> str | None:
+        return TRADES.climbs if self.base == "trades" else None
 
     @property
     def teacher(self) -> str | None:
         return AVERAGE if self.beta else None
 
     def __call__(self, step: Step) -> Tensor:
-        x = step.adversary(TRADES.climbs if self.base == "trades" else None).x
+        x = step.adversary(self.climbs).x
         clean, adversarial = step.clean.logits, step.at(x).logits
         middle = self.r * step.x + (1 - self.r) * x
         gap = step.at(middle).logits - self.r * clean - (1 - self.r) * adversarial

@@ -16,7 +16,7 @@ from robbench.core.gradients import column_gradients
 from robbench.core.spec import option_names
 from robbench.engine.lockstep import Adversarial, lockstep
 from robbench.models.base import Classifier, Output
-from robbench.objectives import ANCHORED, RowObjective
+from robbench.objectives import ANCHORED, UNTARGETED, RowObjective
 from robbench.threat.problem import Problem
 from robbench.training.boundary import Boundary, to_boundary
 from robbench.training.forward import Forward
@@ -66,7 +66,7 @@ class TrainStep:
         self.n_forward = 0
         self.n_backward = 0
         self._adversaries: dict[str | RowObjective | None, Adversarial] = {}
-        self._anchored: dict[str | RowObjective | None, Adversarial] = {}  # whatever the labels
+        self._shared: dict[str | RowObjective | None, Adversarial] = {}  # whatever the labels
         self._once: dict[str, Any] = {}
         self._outputs: dict[int, tuple[Tensor, Output]] = {}
         self._taught: dict[int, tuple[Tensor, Tensor]] = {}
@@ -140,8 +140,10 @@ class TrainStep:
         own = objective if isinstance(objective, RowObjective) else None
         if isinstance(objective, str):
             attack = dataclasses.replace(attack, objective=objective)  # type: ignore[type-var]
-        anchored = own is None and attack.objective in ANCHORED
-        known = self._anchored if anchored else self._adversaries
+        reads = attack.anchored and (own is None or attack.objective not in ANCHORED)
+        # With `beyond` the labels decide where a row stops.
+        shared = own is None and attack.objective in UNTARGETED and self.inner.beyond is None
+        known = self._shared if shared else self._adversaries
         apart = eps is not None or head is not None
         if apart or objective not in known:
             budget = (
@@ -153,12 +155,12 @@ class TrainStep:
                     self.forward
                     if head is None
                     else lambda x: head(self.forward.output(x).features),
-                    self._problem(anchored, self.inner, budget),
+                    self._problem(reads, self.inner, budget),
                     self.inner.beyond,
                     own,
                 )
             rows = len(self.x) * attack.steps * attack.draws
-            self.n_forward += rows + len(self.x) * anchored
+            self.n_forward += rows + len(self.x) * reads
             self.n_backward += rows * (attack.access == "white-box")
             if apart:
                 return found
@@ -201,7 +203,7 @@ class TrainStep:
         other._outputs = self._outputs
         other._taught = self._taught
         other._memories = self._memories
-        other._anchored = self._anchored
+        other._shared = self._shared
         return other
 
     def again(self, notes: Notes, beside: TrainStep | None = None) -> TrainStep:
@@ -211,7 +213,7 @@ class TrainStep:
         """
         other = self._like(self.y, notes)
         other._adversaries = self._adversaries
-        other._anchored = self._anchored
+        other._shared = self._shared
         other._once = self._once
         other._taught = self._taught
         other._outputs = beside._outputs if beside else {}
@@ -238,7 +240,7 @@ class TrainStep:
 
     def log_adversarial_accuracy(self) -> None:
         """Note whether the outputs at the inner attack's points are right, if the loss saw any."""
-        for found in (*self._adversaries.values(), *self._anchored.values()):
+        for found in (*self._adversaries.values(), *self._shared.values()):
             if (known := self._outputs.get(id(found.x))) is not None:
                 self.log(adversarial_accuracy=(known[1].logits.argmax(1) == self.y).float())
                 return

@@ -7,6 +7,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from robbench.core.errors import UserError
+from robbench.data.images import decode_image
 from robbench.data.memory import read_samples
 
 X = torch.linspace(0, 1, 5 * 3 * 4 * 4).reshape(5, 3, 4, 4)
@@ -76,6 +77,37 @@ def test_what_other_tools_give_is_put_in_order():
         assert torch.equal(found.images, plain.images)
         assert [note in text for text in found.notes] == [True]
         assert plain.notes == ()
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "L", "LA", "RGB", "RGBA", "CMYK", "I;16"])
+def test_pictures_are_read_as_those_of_files_are(tmp_path, mode):
+    """Palettes by their colours, transparency on white, never more than three channels."""
+    wide = np.arange(0, 48 * 256, 256, dtype=np.uint16).reshape(6, 8)
+    colours = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8))
+    if mode == "LA":
+        picture = colours.convert("L").convert(mode)
+    else:
+        picture = Image.fromarray(wide) if mode == "I;16" else colours.convert(mode)
+    if mode in ("LA", "RGBA"):
+        picture.putalpha(Image.fromarray(np.full((6, 8), 100, np.uint8)))
+    path = tmp_path / ("x.tiff" if mode == "CMYK" else "x.png")
+    picture.save(path)
+    found = read_samples(ListDataset([(picture, 0)])).images[0]
+    assert np.array_equal(found, decode_image(path, "x"))
+    assert len(found) in (1, 3)
+
+
+class ListDataset(Dataset):
+    """Pairs at hand."""
+
+    def __init__(self, pairs):
+        self.pairs = pairs
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, i):
+        return self.pairs[i]
 
 
 def test_labels_may_be_read_only():

@@ -17,7 +17,7 @@ SOURCE = '''
 import numpy as np
 import torch
 from torch.utils.data import Dataset, TensorDataset
-from robbench.data.base import Table
+from robbench.data.base import Split, Table
 from os import getcwd
 
 X = torch.linspace(0, 1, 6 * 4).reshape(6, 4)
@@ -35,6 +35,11 @@ def same(scale: float = 1.0):
 
 def table(split):
     return Table(Y.numpy(), ("a", "b", "c"), lambda rows: X.numpy()[rows], free=np.arange(4) > 0)
+
+def split(split):
+    ids = torch.arange(6) + 10
+    read = {"group": {int(i): f"g{i}" for i in ids}}.__getitem__
+    return Split(X, Y, ids, ("a", "b", "c"), "mine", split, columns=read)
 
 def broken():
     raise ValueError("no\\nway")
@@ -90,6 +95,15 @@ def test_every_form_gives_the_same_samples(name: str, mine: Callable[..., Any]) 
         ("a", "b", "c") if name in ("pair", "table", "Own") else ("0", "1", "2")
     )
     assert (found.fixed() is not None) == (name == "table")
+
+
+def test_a_split_keeps_its_columns(mine: Callable[..., Any]) -> None:
+    """They follow the samples, whose ids are those of their bytes."""
+    found = mine("split[stratified=3]")
+    assert found.columns is not None
+    group = found.columns("group")
+    rows = [int((x == X).all(1).nonzero()) for x in found.images]
+    assert [group[i] for i in found.ids.tolist()] == [f"g{10 + row}" for row in rows]
 
 
 def test_options_and_the_split_reach_the_function(mine: Callable[..., Any]) -> None:

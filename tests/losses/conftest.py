@@ -160,3 +160,27 @@ def same_as() -> Callable[..., None]:
             assert mine.abs().max() > 1e-3
 
     return check
+
+
+@pytest.fixture
+def batch_norm_step() -> Callable[[Any], TrainStep]:
+    """Makes a training step of a model with batch norm, with an inner attack at linf:1e-6."""
+
+    def make(attack: Any) -> TrainStep:
+        torch.manual_seed(0)
+        split = toy_split(12, 3, (1, 4, 4))
+        body = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU())
+        model = Classifier(nn.Identity(), body, nn.Linear(8, 3), features=8, classes=3).train()
+        index = torch.arange(len(split))
+        return TrainStep(
+            model,
+            split.pixels(index),
+            split.labels,
+            index,
+            key=split.ids,
+            inner=Inner(attack, parse_threat("linf:0.000001")[0]),
+            epoch=0,
+            progress=0.5,
+        )
+
+    return make

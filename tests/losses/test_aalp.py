@@ -442,9 +442,7 @@ def test_what_couples_the_batch():
     """It says so, option by option."""
     assert AALP(normalise=True).batch_coupled
     assert not AALP().batch_coupled
-    assert not AALP(normalise=True, adaptive_weights=False).batch_coupled
     assert AALP(granularity="batch").batch_coupled
-    assert not AALP(granularity="batch", guided_dropout=False).batch_coupled
 
 
 @pytest.mark.parametrize(
@@ -482,20 +480,9 @@ def test_confident_models_give_finite_numbers(options, labels):
     ],
 )
 def test_without_both_modules_it_is_exactly_alp(options):
-    """Bit for bit, whatever the options of the modules are.
-
-    And the four ablations are four losses.
-    """
+    """Bit for bit; and the four ablations are four losses."""
     step = linear_step()
-    off = AALP(
-        **OFF,
-        **options,
-        rho=0.3,
-        exponent=3.0,
-        normalise=True,
-        rescale=True,
-        balance="both",
-    )
+    off = AALP(**OFF, **options)
     assert torch.equal(off(step), ALP(**options)(step))
     assert step.logged.keys() == {"conflict"}
     values = [AALP(**ablation, **options)(step) for ablation in ABLATIONS]
@@ -612,14 +599,11 @@ def test_it_costs_no_pass_more_than_alp():
 
 
 def test_a_schedule_that_ends_after_training_is_refused():
-    """A start and ramp beyond 1 together would never reach rho: one line says so, unless guided
-    dropout is off.
-    """
+    """A start and ramp beyond 1 together would never reach rho: one line says so."""
     info = DataInfo((1, 6, 6), ("a", "b"), (0.5,), (0.2,))
     with pytest.raises(UserError, match=r"start=0\.7 and ramp=0\.5") as error:
         AALP(start=0.7, ramp=0.5).check(info)
     assert "\n" not in str(error.value)
-    AALP(start=0.7, ramp=0.5, guided_dropout=False).check(info)
     AALP(start=0.5, ramp=0.5).check(info)
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from robbench.attacks.pgd import PGD
 from robbench.catalogue.builtins import LOSSES
 from robbench.core import keyed
 from robbench.core.errors import UserError
@@ -131,14 +132,13 @@ class AttackedStep:
 
     def __init__(self, clean, adversarial, y):
         self.clean, self.adversarial = Output(clean, clean), adversarial
-        self.y, self.progress, self.logged = torch.tensor(y), 0.5, {}
+        self.x, self.y, self.progress, self.logged = "the input", torch.tensor(y), 0.5, {}
 
     def adversary(self):
         return type("Found", (), {"x": "the point"})
 
     def peek(self, x):
-        assert x == "the point"
-        return self.adversarial
+        return {"the input": self.clean.logits.detach(), "the point": self.adversarial}[x]
 
     def log(self, **values):
         self.logged |= values
@@ -299,10 +299,11 @@ def test_bad_options(option):
 
 
 def test_an_attack_that_is_missing_is_asked_for(cli, tmp_path):
-    """One line says that the handicap needs --inner."""
-    done = cli(f"train --data digits -n 60 --loss {SPEC}:sampling=attack --out", tmp_path)
+    """One line says that the handicap needs one."""
+    spec = f"{SPEC}:sampling=attack"
+    done = cli(f"train --data digits -n 60 --inner none --loss {spec} --out", tmp_path)
     assert done.code == 2
-    assert "--inner" in done.err
+    assert "needs an inner attack" in done.err
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
@@ -331,3 +332,16 @@ def test_it_trains(cli, tmp_path, options):
     )
     assert done.code == 0, done.err
     assert pd.read_parquet(tmp_path / "models/m/epochs.parquet")["clean_accuracy"].iloc[-1] > 0.7
+
+
+def test_the_drop_is_one_of_the_model_in_one_mode(batch_norm_step):
+    """At points where nothing changes it is zero, whatever batch norm does in training."""
+    step = batch_norm_step(PGD(steps=1, rate=1e-7))
+    assert not torch.allclose(step.clean.logits, step.peek(step.x), atol=0.01)  # the modes differ
+    assert float(ISCE(sampling="attack").draw(step).abs().max()) < 1e-4
+
+
+def test_the_attack_comes_with_the_loss_that_needs_it():
+    """Only one way to choose s does."""
+    assert ISCE(sampling="attack").inner == "fgsm"
+    assert ISCE(sampling="uniform").inner is None

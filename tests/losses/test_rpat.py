@@ -115,7 +115,7 @@ def test_the_average_teaches_what_is_between(taught_step, plain_pgd, same_as, ba
         if base == "trades"
         else lambda z: -z.log_softmax(1)[range(12), y]
     )
-    x = plain_pgd(step, climbed, gaussian=False)
+    x = plain_pgd(step, climbed, gaussian=base == "trades")
     middle = r * step.x + (1 - r) * x
     teacher.eval()
     with torch.no_grad():
@@ -141,3 +141,16 @@ def test_only_the_form_with_a_teacher_has_one():
     check_loss("rpat:beta=0.5", 4)
     with pytest.raises(UserError, match="beta"):
         LOSSES.build("rpat:beta=-1")
+
+
+@pytest.mark.parametrize(
+    ("base", "inner", "climbs"),
+    [
+        ("cross-entropy", "pgd:steps=10", None),
+        ("trades", TRADES.inner, "kl-from-clean"),
+        ("mart", MART.inner, None),
+    ],
+)
+def test_the_inner_attack_is_that_of_the_base(base, inner, climbs):
+    """Its start, and what it climbs."""
+    assert (RPAT(base=base).inner, RPAT(base=base).climbs) == (inner, climbs)

@@ -68,6 +68,8 @@ def test_mixup_is_the_transcription(split, validation, threat, recipe, norm_mode
 class Spy(Loss):
     """TRADES or cross-entropy that notes what it was shown."""
 
+    climbs = None
+
     def __init__(self, loss):
         self.loss, self.seen = loss, []
         self.climbs = loss.climbs

@@ -5,6 +5,7 @@ what it costs.
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -17,10 +18,12 @@ from robbench.attacks.pgd import PGD
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core import keyed
 from robbench.core.errors import UserError
+from robbench.engine.lockstep import lockstep
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.trades import TRADES
 from robbench.objectives import SoftCrossEntropy
 from robbench.testing import toy_split
+from robbench.training import step as step_module
 from robbench.training.forward import Forward
 from robbench.training.inner import Inner
 from robbench.training.step import TrainStep
@@ -535,3 +538,45 @@ def test_a_loss_that_asks_a_teacher_without_one(split, norm_model):
     """Whoever wrote the loss reads what it lacks."""
     with pytest.raises(UserError, match="no teacher: let its property teacher return"):
         make_step(norm_model(), split, None).teacher(split.pixels(slice(None)))
+
+
+@pytest.mark.parametrize(
+    ("spec", "reads"),
+    [
+        ("a3:rounds=1", True),
+        ("tsta:iterations=1,probe=1,targets=2", True),
+        ("eot:attack=(pgd:steps=1,objective=kl-from-clean),draws=2", True),
+        ("pgd:steps=1", False),
+        ("eot:attack=(pgd:steps=1),draws=2", False),
+    ],
+)
+def test_attacks_that_read_the_clean_logits_have_them(
+    split, threat, norm_model, monkeypatch, spec, reads
+):
+    """At the price of a forward, in the mode of the attack; others get zeros for nothing."""
+    model, seen = norm_model().train(), []
+    attack = ATTACKS.build(spec)
+
+    def spy(attack, forward, p, *more):
+        seen.append(p.logits0)
+        return lockstep(attack, forward, p, *more)
+
+    monkeypatch.setattr(step_module, "lockstep", spy)
+    step = make_step(model, split, Inner(attack, threat))
+    step.adversary()
+    clean = copy.deepcopy(model).eval()(step.x) if reads else torch.zeros(len(split), 4)
+    assert torch.allclose(seen[0], clean, atol=1e-6)
+    assert step.n_forward == len(split) * (attack.steps * attack.draws + reads)
+
+
+def test_labels_decide_where_rows_stop_so_their_adversaries_are_their_own(
+    split, threat, plain_model
+):
+    """With `beyond` also those of an objective without labels."""
+    inner = Inner(PGD(steps=8, init="gaussian", objective="kl-from-clean"), threat, beyond=0)
+    other = split.labels.roll(1)
+    shared = make_step(plain_model(), split, inner)
+    shared.adversary()
+    alone = make_step(plain_model(), dataclasses.replace(split, labels=other), inner)
+    assert torch.equal(shared.relabelled(other).adversary().x, alone.adversary().x)
+    assert not torch.equal(shared.adversary().x, alone.adversary().x)

@@ -7,7 +7,7 @@ from robbench.attacks.fab import FAB
 from robbench.catalogue.builtins import ATTACKS
 from robbench.catalogue.cascades import cascades
 from robbench.core.errors import UserError
-from robbench.core.spec import options_of, validate
+from robbench.core.spec import options_of, parse_spec, validate
 from robbench.losses.base import Loss
 from robbench.objectives import TARGETED
 from robbench.tasks.train.config import TrainConfig
@@ -63,6 +63,8 @@ def _attack(text: str, norm: str, loss: Loss) -> AnyRowAttack:
         raise refused("this loss goes to the nearest boundary; use fab, as in fab:iterations=20")
     if loss.nearest and isinstance(attack, FAB) and attack.targeted:
         raise refused("the boundary of this loss is that of all classes; use fab without targets")
+    if loss.nearest and isinstance(attack, FAB) and attack.candidates != FAB.candidates:
+        raise refused("this loss has one boundary, not one of each class; leave out candidates")
     if attack.goal != "fixed-eps" and not loss.nearest:
         raise refused(
             "it looks for the smallest perturbation, not inside a budget; use pgd or apgd"
@@ -75,6 +77,8 @@ def _attack(text: str, norm: str, loss: Loss) -> AnyRowAttack:
         raise refused("training makes one run per step; leave out restarts")
     climbs = loss.climbs
     if climbs is not None:
+        if parse_spec(text).options.get("objective", climbs) != climbs:
+            raise refused(f"the inner attack of this loss climbs {climbs}; leave out objective")
         if getattr(attack, "init", None) == "clean" and climbs == "kl-from-clean":
             raise refused(
                 f"{climbs} has no gradient at the clean input; use init=uniform or init=gaussian"

@@ -106,17 +106,14 @@ class _Session:
         watcher.begins(model.notes)
         self.trainer = new_trainer(plan, model)
         self.rows: Rows = []
+        self.begun = False  # whether the folder is this run's
         self.description = _description(plan, model)
 
     def run(self, *, resume: bool) -> Trained:
         trainer, folder = self.trainer, self.folder
         if resume and folder.state.exists():
-            self.rows = folder.read_state(trainer)
+            self.rows, self.begun = folder.read_state(trainer), True
             self.watcher.resumed(trainer.epoch)
-        elif trainer.world.first:
-            folder.clear()  # first: files of another run must not be taken for this one's
-            keep_code(folder.path / "code", self.plan.modules)
-            folder.write_config({**self.description, "status": "training", "selected": None})
         while trainer.epoch < self.plan.config.epochs:
             row = self._epoch()
             row["selected"] = False
@@ -134,7 +131,7 @@ class _Session:
         try:
             return self.trainer.run_epoch(self._watch)
         except RunError:
-            if self.folder.state.exists():  # keep the last good epoch, as NAME@last
+            if self.begun and self.folder.state.exists():  # keep the last good epoch, as NAME@last
                 self.folder.read_state(self.trainer)
                 self._save("last")
             raise
@@ -143,7 +140,17 @@ class _Session:
         if self.trainer.world.first:
             self.folder.write_weights(which, self.trainer.averaged_model)
 
+    def _begin(self) -> None:
+        """Take over the folder: after a batch, as a loss may refuse its first one."""
+        folder, self.begun = self.folder, True
+        if self.trainer.world.first:
+            folder.clear()  # first: files of another run must not be taken for this one's
+            keep_code(folder.path / "code", self.plan.modules)
+            folder.write_config({**self.description, "status": "training", "selected": None})
+
     def _watch(self, progress: Progress) -> None:
+        if not self.begun:
+            self._begin()
         self.watcher.batch(progress)
         self._stop_if_asked()
 

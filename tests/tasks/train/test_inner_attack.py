@@ -10,6 +10,7 @@ import pytest
     [
         ("apgd-t", 2),
         ("apgd:objective=dlr-targeted", 2),
+        ("eot:attack=(apgd:objective=dlr-targeted,steps=2),draws=2", 2),
         ("fgsm", 0),
         ("fgsm-rs", 0),
         ("n-fgsm", 0),
@@ -50,6 +51,7 @@ def test_n_fgsm_is_for_losses_that_climb_cross_entropy(cli, tmp_path, loss):
         ("dyart", "ddn", "goes to the nearest boundary; use fab"),
         ("dyart", "fab:restarts=2", "leave out restarts"),
         ("dyart", "fab-t", "use fab without targets"),
+        ("dyart", "fab:candidates=3", "leave out candidates"),
         ("dyart", "none", "needs an inner attack"),
         ("cross-entropy", "fab", "it looks for the smallest perturbation"),
     ],
@@ -61,3 +63,26 @@ def test_the_nearest_boundary_is_for_losses_that_go_there(cli, tmp_path, loss, i
     assert words in done.err
     assert done.err.count("\n") == 1
     assert not (tmp_path / "S").exists()
+
+
+@pytest.mark.parametrize(
+    ("loss", "inner", "words"),
+    [
+        ("trades", "pgd:objective=margin", "climbs kl-from-clean; leave out objective"),
+        ("mma", "pgd:objective=margin", "climbs soft-margin; leave out objective"),
+        ("rpat:base=trades", "pgd:init=clean", "no gradient at the clean input"),
+        ("rpat:base=trades", "square:steps=3", "objective"),
+        ("trades", "pgd:steps=1,objective=kl-from-clean", ""),
+        ("i-sce:sampling=attack", None, ""),
+    ],
+)
+def test_a_loss_that_decides_what_the_attack_climbs(cli, tmp_path, loss, inner, words):
+    """Another objective is refused, as nothing would read it; a finished model is left alone."""
+    train = "train --model mlp --limit 60 --epochs 1 --quiet --name m --out"
+    assert cli(train, tmp_path).code == 0
+    before = (tmp_path / "models" / "m" / "model.safetensors").read_bytes()
+    given = [] if inner is None else ["--inner", inner]
+    done = cli(train, tmp_path, "--force", "--loss", loss, *given)
+    assert (done.code, words in done.err) == (2 if words else 0, True), done.err
+    same = (tmp_path / "models" / "m" / "model.safetensors").read_bytes() == before
+    assert same == bool(words)

@@ -334,3 +334,32 @@ def test_nan_keeps_the_last_good_checkpoint(cli, private, tmp_path, snapshot, ro
         ).code
         == 0
     )
+
+
+REFUSING = """
+import dataclasses
+from robbench.losses.cross_entropy import CrossEntropy
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Refusing(CrossEntropy):
+    def __call__(self, step):
+        return step.teacher(step.x)[:, 0]
+"""
+
+
+def test_a_loss_that_refuses_its_first_batch_costs_no_finished_model(
+    cli, tiny, tmp_path, snapshot, monkeypatch
+):
+    """Also with --force; without an earlier run nothing is left."""
+    (tmp_path / "refusing.py").write_text(REFUSING)
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = ["--loss", "refusing:Refusing", "--trust-code"]
+    out = tmp_path / "S"
+    assert cli(*tiny, "--out", out).code == 0
+    before = snapshot(out / "models" / "m")
+    for name, left in (("m", before), ("n", None)):
+        words = [*tiny[:-1], name]
+        done = cli(*words, *mine, "--force", "--out", out)
+        assert (done.code, "no teacher" in done.err) == (2, True), done.err
+        folder = out / "models" / name
+        assert (snapshot(folder) if folder.exists() else None) == left
