@@ -18,6 +18,7 @@ from robbench.analysis.seeds import over_training_seeds
 from robbench.core.corruptions import is_corruption
 from robbench.core.status import NOTICES
 from robbench.store.run import Run
+from robbench.threat.tolerance import same_budget
 
 LEVEL = 0.05
 """A difference with a corrected p value above this may be chance."""
@@ -97,7 +98,9 @@ def _chosen(runs: Sequence[Run]) -> list[Run]:
     groups: dict[tuple[Any, ...], dict[tuple[str, str], Run]] = {}
     for run in runs:
         info = run.info
-        key = (round(info["eps"], 7), info["attack_params"], info["max_time_s"])
+        budgets = (key[0] for key in groups)
+        eps = next((one for one in budgets if same_budget(one, info["eps"])), info["eps"])
+        key = (eps, info["attack_params"], info["max_time_s"])
         models = groups.setdefault((*key, info["max_queries"], info["data_hash"]), {})
         model = info["model"], info["model_hash"]
         models[model] = min(models.get(model, run), run, key=_kept)

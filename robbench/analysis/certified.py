@@ -8,12 +8,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
+from robbench.analysis.soundness import (
+    Bound,
+    Point,
+    bound_of,
+    conflicts,
+    contradiction,
+    merged,
+    points_of,
+)
 from robbench.statistics.proportions import wilson
 from robbench.store.find import parquet_files
 from robbench.store.locations import Location, sibling_table
-from robbench.store.run import Run, read_run
+from robbench.store.run import Run
 from robbench.store.store import Store
 from robbench.store.tables import read_sibling
+from robbench.threat.tolerance import fits, same_budget
 
 Verdict = Literal["certified", "broken", "unknown"]
 
@@ -23,9 +33,9 @@ class Bracket:
     """What is known of n samples under a threat model; `runs` are those that attacked them.
 
     The true robust accuracy of these samples lies between the certified share and the share that
-    is not broken. contradicted: ids of certified samples that an attack broke, by the rounding of
-    float32; they count as broken. radii: without a budget the certified radius of each sample, 0 of
-    misclassified ones, else None; contradicted are samples with a perturbation found within it.
+    is not broken. contradicted: ids of samples with a mistake found within what is certified of
+    them; they count as broken. unsound: those of which rounding of float32 does not explain it.
+    radii: without a budget the certified radius of each sample, 0 of misclassified ones, else None.
     distances: of the smallest perturbation found of each sample, inf for none; None without a run.
     """
 
@@ -33,6 +43,7 @@ class Bracket:
     n_clean_correct: int
     runs: tuple[str, ...]
     contradicted: tuple[int, ...]
+    unsound: tuple[int, ...]
     radii: Mapping[int, float] | None = None
     distances: Mapping[int, float] | None = None
 
@@ -52,6 +63,7 @@ class Bracket:
             "clean_accuracy": self.n_clean_correct / n,
             "runs": list(self.runs),
             "contradicted": [f"{sample:016x}" for sample in self.contradicted],
+            "unsound": [f"{sample:016x}" for sample in self.unsound],
         }
         if self.radii is not None:
             found = None if self.distances is None else median(self.distances.values())
@@ -76,19 +88,19 @@ class Proofs(NamedTuple):
     """What certificates say of a run's samples.
 
     share: of those that are certified and that it did not break; radius_p50: of a run without a
-    budget the median certified radius; within: ids of samples that have a perturbation found within
-    their radius.
+    budget the median certified radius; unsound: ids of samples that have a mistake within what is
+    certified of them which rounding of float32 does not explain.
     """
 
     share: float | None = None
     radius_p50: float | None = None
-    within: tuple[int, ...] = ()
+    unsound: tuple[int, ...] = ()
 
     def flags(self) -> list[dict[str, str]]:
         """A flag where a certificate and an attack contradict each other."""
-        if not self.within:
+        if not self.unsound:
             return []
-        return [{"name": "unsound", "text": contradiction(self.within)}]
+        return [{"name": "unsound", "text": contradiction(self.unsound)}]
 
     def columns(self) -> dict[str, float | None]:
         """What the rows of `compare` have of it."""
@@ -102,28 +114,17 @@ def add_proofs(rows: Iterable[dict[str, Any]], found: Mapping[str, Proofs]) -> N
         row |= {**proof.columns(), "flags": [*row["flags"], *proof.flags()]}
 
 
-def contradiction(samples: Sequence[int]) -> str:
-    """That perturbations of these samples were found within their certified radii."""
-    which = ", ".join(f"{sample:016x}" for sample in samples[:3])
-    more = f" and {len(samples) - 3} more" if len(samples) > 3 else ""
-    return (
-        f"error of soundness: an attack found perturbations within the certified radius of "
-        f"{len(samples)} samples ({which}{more}): the bounds are wrong, a file was changed, or "
-        "both are equal up to the rounding of float32"
-    )
-
-
 def bracket(rows: Sequence[Mapping[str, Any]], store: Store) -> Bracket:
-    """Certificates of one model, threat and method, and the latest attack on these samples.
+    """Certificates of one model, threat and method, and all attacks on these samples.
 
-    Without a budget all attacks, of which the smallest perturbation counts. A sample that the
-    certified classifier gets wrong without an attack is broken. Attacks say nothing about a
+    The smallest perturbation that any run of these weights found in this norm counts. A sample that
+    the certified classifier gets wrong without an attack is broken. Attacks say nothing about a
     smoothed classifier. Raises UserError for a run that cannot be read.
     """
-    first, ids = rows[0], {row["sample_id"] for row in rows}
-    attacked = {} if first["smoothed"] else _attacked(first, ids, store)
+    first, ids = rows[0], [row["sample_id"] for row in rows]
+    attacked = {} if first["smoothed"] else _attacked(first, set(ids), store)
     smallest = _smallest(attacked.values())
-    hit = {sample for sample in ids if smallest.get(sample, math.inf) < math.inf}
+    hit = {sample for sample, size in smallest.items() if fits(size, first["eps"])}
     verdicts: dict[int, Verdict] = {}
     for row in rows:
         wrong = row["predicted"] is not None and row["predicted"] != row["label"]
@@ -131,120 +132,113 @@ def bracket(rows: Sequence[Mapping[str, Any]], store: Store) -> Bracket:
         verdicts[row["sample_id"]] = (
             "broken" if broken else "certified" if row["certified"] else "unknown"
         )
-    correct = sum(row["predicted"] == row["label"] for row in rows)
+    bounds = {row["sample_id"]: [bound] for row in rows if (bound := bound_of(row)) is not None}
+    against = merged(conflicts(bounds, points) for points in attacked.values())
+    radii = distances = None
     if math.isinf(first["eps"]):
-        radii = {row["sample_id"]: _radius(row) for row in rows}
+        radii = {sample: _largest(bounds.get(sample, ())) for sample in ids}
         distances = {sample: smallest.get(sample, math.inf) for sample in ids}
-        within = _within(radii, smallest)
-        known = distances if attacked else None
-        return Bracket(verdicts, correct, tuple(attacked), within, radii, known)
-    against = [row["sample_id"] for row in rows if row["certified"] and row["sample_id"] in hit]
-    return Bracket(verdicts, correct, tuple(attacked), tuple(against))
+    return Bracket(
+        verdicts=verdicts,
+        n_clean_correct=sum(row["predicted"] == row["label"] for row in rows),
+        runs=tuple(attacked),
+        contradicted=tuple(sample for sample in ids if sample in against),
+        unsound=tuple(sample for sample in ids if not against.get(sample, True)),
+        radii=radii,
+        distances=distances if attacked else None,
+    )
 
 
 def proofs(paths: Sequence[Location], runs: Sequence[Run]) -> dict[str, Proofs]:
     """By run id what is certified of a run's samples.
 
-    paths: of the runs' files; certificates are those beside them, of the same weights, data, norm
-    and budget or of no budget, by any method, the largest. A radius certifies each budget up to it.
-    Runs without any are left out; those of a target too. Samples without one are not certified, or
-    up to 0. Raises UserError for a damaged table.
+    paths: of the runs' files; certificates are those beside them, of the same weights, data and
+    norm, by any method, the largest. Each certifies every budget up to its own. There is no share
+    or radius for a run with a larger budget than all of them, or a target. Samples without a
+    certificate are not certified, or up to 0. Raises UserError for a damaged table.
     """
     beside = [sibling_table(path, "certificates").parent for path in paths]
     proven = {folder: _proven(folder) for folder in dict.fromkeys(beside)}
     found = {}
     for path, folder, run in zip(paths, beside, runs, strict=True):
         info = run.info
-        eps, about = info["eps"], tuple(info[name] for name in _ABOUT)
-        tables = proven[folder]
-        known = {e: tables[*about, e] for e in (eps, math.inf) if (*about, e) in tables}
-        if info["target"] is not None or not known:
+        known = proven[folder].get(tuple(info[name] for name in _ABOUT))
+        if info["target"] is not None or known is None:
             continue
-        sizes = _sizes(path, info)
-        radii = {sample: known.get(math.inf, {}).get(sample, 0.0) for sample in sizes}
-        within = _within(radii, sizes)
-        if math.isinf(eps):
-            proof = Proofs(None, median(radii.values()), within)
-        else:
-            at = known.get(eps, {})
-            kept = [s for s, size in sizes.items() if math.isinf(size)]
-            proof = Proofs(sum(s in at or radii[s] >= eps for s in kept) / len(sizes), None, within)
-        found[info["run_id"]] = proof
+        eps, points = info["eps"], points_of(path, info)
+        against = conflicts(known.bounds, points)
+        unsound = tuple(sample for sample, explained in against.items() if not explained)
+        sizes = {sample: _largest(known.bounds.get(sample, ())) for sample in points}
+        share = radius = None
+        if math.isinf(eps) and math.inf in known.budgets:
+            radius = median(sizes.values())
+        elif any(fits(eps, budget) for budget in known.budgets):
+            kept = [sample for sample, point in points.items() if point is None]
+            share = sum(fits(eps, sizes[sample]) for sample in kept) / len(points)
+        found[info["run_id"]] = Proofs(share, radius, unsound)
     return found
 
 
 _ABOUT = ("model_hash", "data", "norm")
 """What a certificate and a run have in common. data: its fixed features belong to a threat too."""
-_AT = (*_ABOUT, "eps")
 
 
-def _proven(folder: Location) -> dict[tuple[Any, ...], dict[int, float]]:
-    """The certified samples of the certificates of a folder, by `_AT`.
+class _Known(NamedTuple):
+    """What the certificates of a folder prove of one model: for which budgets, by sample id."""
 
-    Each with the largest size it is certified for.
-    """
-    found: dict[tuple[Any, ...], dict[int, float]] = {}
-    columns = (*_AT, "smoothed", "sample_id", "label", "predicted", "certified", "radius")
+    budgets: set[float]
+    bounds: dict[int, list[Bound]]
+
+
+def _proven(folder: Location) -> dict[tuple[Any, ...], _Known]:
+    """By `_ABOUT`."""
+    found: dict[tuple[Any, ...], _Known] = {}
+    columns = ("smoothed", "sample_id", "label", "predicted", "certified", "margin_low", "radius")
     for path in parquet_files(folder):
-        for row in read_sibling(path, "certificates", columns):
+        for row in read_sibling(path, "certificates", (*_ABOUT, "eps", *columns)):
             if row["smoothed"]:
                 continue
-            samples, sample = found.setdefault(tuple(row[n] for n in _AT), {}), row["sample_id"]
-            if math.isinf(row["eps"]):
-                samples[sample] = max(samples.get(sample, 0.0), _radius(row))
-            elif row["certified"]:
-                samples[sample] = row["eps"]
+            known = found.setdefault(tuple(row[n] for n in _ABOUT), _Known(set(), {}))
+            known.budgets.add(row["eps"])
+            if (bound := bound_of(row)) is not None:
+                known.bounds.setdefault(row["sample_id"], []).append(bound)
     return found
 
 
-def _radius(row: Mapping[str, Any]) -> float:
-    """Up to which size no perturbation is misclassified, by a certificate."""
-    right = row["predicted"] == row["label"] and row["radius"] is not None
-    return float(row["radius"]) if right else 0.0
-
-
-def _within(radii: Mapping[int, float], sizes: Mapping[int, float]) -> tuple[int, ...]:
-    """The samples of which a perturbation was found within their radius."""
-    return tuple(s for s, radius in radii.items() if radius and sizes.get(s, math.inf) <= radius)
+def _largest(bounds: Iterable[Bound]) -> float:
+    return max((bound.size for bound in bounds), default=0.0)
 
 
 def _attacked(
     about: Mapping[str, Any], samples: set[int], store: Store
-) -> dict[str, dict[int, float]]:
-    """`_sizes` of the latest run that has some of these samples, of the same weights and threat.
+) -> dict[str, dict[int, Point | None]]:
+    """What runs of the same weights, data and norm found of these samples, the latest run first.
 
-    The same data, too. Of every such run where there is no budget.
+    Of runs under another budget only those that found a perturbation within this one.
     """
-    columns = ("run_id", *_AT, "target", "started_at")
+    columns = ("run_id", *_ABOUT, "eps", "target", "answers", "started_at")
     same = [
         row
         for row in store.rows(columns)
-        if row["target"] is None and all(row[name] == about[name] for name in _AT)
+        if row["target"] is None and all(row[name] == about[name] for name in _ABOUT)
     ]
     found = {}
     for info in sorted(same, key=lambda row: (row["started_at"], row["run_id"]), reverse=True):
-        sizes = _sizes(store.run_path(info["run_id"]), info)
-        if samples & sizes.keys():
-            found[info["run_id"]] = sizes
-            if math.isfinite(about["eps"]):
-                break
+        points = points_of(store.run_path(info["run_id"]), info)
+        mine = {sample: point for sample, point in points.items() if sample in samples}
+        within = any(
+            point and point.size > 0 and fits(point.size, about["eps"]) for point in mine.values()
+        )
+        if within or (mine and same_budget(info["eps"], about["eps"])):
+            found[info["run_id"]] = mine
     return found
 
 
-def _sizes(path: Location, info: Mapping[str, Any]) -> dict[int, float]:
-    """The size of the perturbation that a run found of each sample; inf where it found none."""
-    name = f"dist_{info['norm']}"
-    samples = read_run(path, ("sample_id", "adversarial", name)).samples
-    columns = (samples[each].to_pylist() for each in ("sample_id", "adversarial", name))
-    return {
-        sample: math.inf if not hit else info["eps"] if size is None else size
-        for sample, hit, size in zip(*columns, strict=True)
-    }
-
-
-def _smallest(runs: Iterable[Mapping[int, float]]) -> dict[int, float]:
+def _smallest(runs: Iterable[Mapping[int, Point | None]]) -> dict[int, float]:
+    """The size of the smallest perturbation found of each sample that has one."""
     found: dict[int, float] = {}
-    for sizes in runs:
-        for sample, size in sizes.items():
-            found[sample] = min(size, found.get(sample, math.inf))
+    for points in runs:
+        for sample, point in points.items():
+            if point is not None:
+                found[sample] = min(point.size, found.get(sample, math.inf))
     return found

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from robbench.core.limits import Limits
+from robbench.threat.tolerance import same_budget
 
 COLUMNS = (
     "schema_version",
@@ -25,8 +25,6 @@ COLUMNS = (
     "max_queries",
 )
 """The columns of the runs table that decide it."""
-
-_SAME_EPS = 1e-6  # relative: 8/255 and 0.0313725 mean the same
 
 
 class Difference(NamedTuple):
@@ -85,10 +83,10 @@ def _data(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
 def same_threat(run: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two rows of the runs table have one norm, one target or none, and one budget.
 
-    However it is written.
+    However it is written: 8/255 and 0.0313725 are one.
     """
     same = all(run[name] == other[name] for name in ("norm", "target"))
-    return same and math.isclose(run["eps"], other["eps"], rel_tol=_SAME_EPS)
+    return same and same_budget(run["eps"], other["eps"])
 
 
 def _attacks(run: Mapping[str, Any]) -> list[str]:

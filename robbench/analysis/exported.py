@@ -93,7 +93,8 @@ def record(
     trained = json.loads(info["train_config"] or "{}")
     settings = {name: info[name] for name in _SETTINGS}
     settings |= {f"train.{name}": value for name, value in trained.items()}
-    flags = ", ".join(flag["name"] for flag in with_contradictions(run))
+    against = with_contradictions(run) + (certified.flags() if certified else [])
+    flags = ", ".join(flag["name"] for flag in against)
     tags = {name: info[name] for name in _TAGS} | {"flags": flags, "tags": ", ".join(tags_of(info))}
     return Record(
         info["run_id"],

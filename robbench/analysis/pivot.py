@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from robbench.analysis.comparable import same_threat
 from robbench.analysis.seeds import seeds
 from robbench.core.errors import UserError
 from robbench.core.limits import Limits
@@ -68,8 +69,7 @@ def pivot(rows: Sequence[Row], by: str = "threat") -> Pivot:
     bounded = [row for row in rows if row["robust_accuracy"] is not None]
     if not bounded:
         raise UserError("nothing to pivot: no run has a budget, so none has a robust accuracy")
-    names = _names(bounded)
-    columns = [names[_ball(row)] for row in bounded]
+    columns = _columns(bounded)
     lines: dict[Key, dict[str, Row]] = {}
     for row, threat, key in zip(bounded, columns, _keys(bounded, columns), strict=True):
         cells = lines.setdefault(key, {})
@@ -79,7 +79,7 @@ def pivot(rows: Sequence[Row], by: str = "threat") -> Pivot:
                 f"runs {both} are both of {row['model']} under {threat}: name the one that you mean"
             )
         cells[threat] = row
-    threats = tuple(sorted(dict.fromkeys(columns), key=_order(bounded, names)))
+    threats = tuple(sorted(dict.fromkeys(columns), key=_order(bounded, columns)))
     left_out = dict.fromkeys(row["threat"] for row in rows if row["robust_accuracy"] is None)
     return Pivot(
         threats, tuple(_line(key, cells, threats) for key, cells in lines.items()), tuple(left_out)
@@ -101,24 +101,23 @@ def _line(key: Key, cells: Mapping[str, Row], threats: Sequence[str]) -> dict[st
     }
 
 
-def _ball(row: Row) -> tuple[str, float, str | None]:
-    """Norm, budget and target, of 8/255 and 0.0313725 the same."""
-    return row["norm"], float(f"{row['eps']:.6g}"), row["target"]
-
-
-def _names(rows: Sequence[Row]) -> dict[tuple[str, float, str | None], str]:
-    """How each ball is first written."""
-    names: dict[tuple[str, float, str | None], str] = {}
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """The column of each row: its threat model as it is first written."""
+    heads: list[Row] = []
+    columns = []
     for row in rows:
-        names.setdefault(_ball(row), row["threat"])
-    return names
+        head = next((one for one in heads if same_threat(one, row)), row)
+        heads += [row] if head is row else []
+        columns.append(str(head["threat"]))
+    return columns
 
 
-def _order(
-    rows: Sequence[Row], names: Mapping[tuple[str, float, str | None], str]
-) -> Callable[[str], tuple[int, float]]:
+def _order(rows: Sequence[Row], columns: Sequence[str]) -> Callable[[str], tuple[int, float]]:
     norms = list(dict.fromkeys(row["norm"] for row in rows))
-    sizes = {names[_ball(row)]: (norms.index(row["norm"]), float(row["eps"])) for row in rows}
+    sizes = {
+        column: (norms.index(row["norm"]), float(row["eps"]))
+        for row, column in zip(rows, columns, strict=True)
+    }
     return sizes.__getitem__
 
 

@@ -36,7 +36,7 @@ def certify(
     """Certify models, as `robbench certify` does: lower bounds of robust accuracy.
 
     Returns one row per model, threat model and sample, as the certificates table has it, and its
-    `verdict`: certified, broken (by the latest attack of these weights, or without any) or unknown.
+    `verdict`: certified, broken (by an attack of these weights, or without any) or unknown.
     `.attrs["summary"]` has a row of counts and rates per model and threat model. Under `linf:inf`
     and `l2:inf` the column `radius` is up to which size no perturbation can succeed (0.1 % apart),
     and the summary has medians. method: a spec of a certifier. Raises UserError for a threat model

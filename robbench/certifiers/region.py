@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from robbench.threat.norms import BOX
-from robbench.threat.problem import largest_that_fits
+from robbench.threat.tolerance import largest_that_fits
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from robbench.core.tiles import largest_tile
 from robbench.models.base import Classifier
 from robbench.objectives import answered
 from robbench.statistics.proportions import clopper_pearson
-from robbench.threat.problem import largest_that_fits
+from robbench.threat.tolerance import largest_that_fits
 
 _ABSTAIN = -1
 

@@ -11,7 +11,7 @@ from robbench.core.tiles import Model, Tiles
 from robbench.engine.pool import Pool
 from robbench.engine.records import Record
 from robbench.engine.verify import verify
-from robbench.threat.problem import fits
+from robbench.threat.tolerance import fits
 
 
 def replay_points(

@@ -44,6 +44,17 @@ def same_answers(
     return bool((_size(a - b) <= np.maximum(*sizes) + SPREADS * max(spread, spread_too)).all())
 
 
+def largest_output(text: str | None) -> float:
+    """The largest size of an output in a text of answers, 0 where none can be read."""
+    if text is None:
+        return 0.0
+    try:
+        outputs, _ = _read(text, ("samples", "made"))
+    except (UserError, ValueError, KeyError, TypeError):
+        return 0.0
+    return float(np.abs(outputs[np.isfinite(outputs)]).max(initial=0.0))
+
+
 def _read(text: str, parts: Sequence[str]) -> tuple[NDArray[np.float64], float]:
     found = parse_json(text, "answers")
     return np.array([row for part in parts for row in found[part]], dtype=np.float64), float(

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from robbench.analysis.certified import Bracket, bracket, contradiction
+from robbench.analysis.certified import Bracket, bracket
+from robbench.analysis.soundness import contradiction
 from robbench.catalogue.builtins import CERTIFIERS
 from robbench.certifiers.base import Certifier, Prove, Sample
 from robbench.certifiers.radius import RESOLUTION, SMALLEST, with_largest_radius
@@ -197,12 +198,12 @@ def _run(job: _Job, prove: Prove, store: Store, listener: Listener, *, force: bo
         listener.say(f"{title}: certified already; nothing to do (--force does it again)")
     rows = [known[sample] for sample in ids]
     found = bracket(rows, store)
-    if found.contradicted and found.radii is not None:
-        listener.say(f"{title}: {contradiction(found.contradicted)}")
-    elif found.contradicted:
+    if found.unsound:
+        listener.say(f"{title}: {contradiction(found.unsound)}")
+    if rounded := len(found.contradicted) - len(found.unsound):
         listener.say(
-            f"{title}: attacks broke {len(found.contradicted)} certified samples, which float32 "
-            "rounding alone explains; they count as broken"
+            f"{title}: attacks broke {rounded} certified samples, which float32 rounding alone "
+            "explains; they count as broken"
         )
     return Certified(
         label=job.subject.label,

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from robbench.analysis.certified import proofs
+from robbench.analysis.certified import Proofs, proofs
 from robbench.analysis.choose import choose
 from robbench.analysis.claims import with_contradictions
 from robbench.analysis.corrupted import under_corruptions
@@ -82,7 +82,7 @@ def export(
     ]
     with _alone(Store(out).root / "results", say) if tool == "mlflow" else nullcontext():
         rows, content = _written(tool, place, records, runs)
-    return Exported(tool, rows, _warnings(runs), content)
+    return Exported(tool, rows, _warnings(runs, certified), content)
 
 
 def _alone(results: Path, say: Callable[[str], None]) -> AbstractContextManager[None]:
@@ -130,9 +130,11 @@ def _epochs(path: Location, info: Mapping[str, Any]) -> list[dict[str, Any]]:
     return read_epochs(folder / "epochs.parquet")
 
 
-def _warnings(runs: Sequence[Run]) -> list[str]:
-    return [
-        f"{run.info['model']}, {run.info['threat']}: {text}"
-        for run in runs
-        for text in texts.warnings(run.info | {"flags": with_contradictions(run)})
-    ]
+def _warnings(runs: Sequence[Run], certified: Mapping[str, Proofs]) -> list[str]:
+    found = []
+    for run in runs:
+        info, proof = run.info, certified.get(run.info["run_id"], Proofs())
+        flags = with_contradictions(run) + proof.flags()
+        about = f"{info['model']}, {info['threat']}"
+        found += [f"{about}: {text}" for text in texts.warnings(info | {"flags": flags})]
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from robbench.core import fused
 from robbench.core.rows import Rows, between, finite, lift, pick
 from robbench.threat.norms import BOX as BOX
 from robbench.threat.norms import Norm
+from robbench.threat.tolerance import fits
 
 
 class Problem(Rows):
@@ -193,27 +193,6 @@ class Ball:
 def succeeds(predicted: Tensor, aim: Tensor, targeted: bool) -> Tensor:
     """[B] bool: whether a prediction is a success; `aim` and `targeted` as of a Problem."""
     return predicted == aim if targeted else predicted != aim
-
-
-@overload
-def fits(size: Tensor, eps: Tensor) -> Tensor: ...
-@overload
-def fits(size: float, eps: float) -> bool: ...
-def fits(size: Tensor | float, eps: Tensor | float) -> Tensor | bool:
-    """Whether a perturbation of this size is inside the budget, up to the rounding of x0 + eps.
-
-    That is 1e-5 of eps plus 1e-7 in float32, the one tolerance of the project.
-    """
-    return size <= largest_that_fits(eps)
-
-
-@overload
-def largest_that_fits(eps: Tensor) -> Tensor: ...
-@overload
-def largest_that_fits(eps: float) -> float: ...
-def largest_that_fits(eps: Tensor | float) -> Tensor | float:
-    """The largest size that `fits`."""
-    return eps * (1 + 1e-5) + 1e-7
 
 
 def size_and_fits(x: Tensor, p: Problem, among: Tensor | None = None) -> tuple[Tensor, Tensor]:

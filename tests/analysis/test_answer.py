@@ -55,6 +55,13 @@ def test_the_largest_budget_that_most_models_share_speaks(run):
     assert (found[1].other, found[1].difference, found[1].n_models) == (None, None, 1)
 
 
+@pytest.mark.parametrize("eps", [0.0313725, 0.03137255, 0.031372549])
+def test_one_budget_written_in_two_ways_is_one(run, eps):
+    """Two models met it, so that it speaks instead of the larger one of one model."""
+    (one,) = answers([run("ce", 10, 8 / 255), run("at", 30, eps), run("ad", 20, 0.2)])
+    assert (one.n_models, one.top["model"], one.other["model"]) == (2, "at", "ce")
+
+
 def test_the_strongest_attack_speaks(run):
     """Each robust accuracy is an upper bound: a weak attack of both models says less."""
     weak = [run(name, 38, attack="fgsm", attack_params='["fgsm"]') for name in ("ce", "at")]

@@ -47,6 +47,8 @@ ROW: dict[str, Any] = {
         ({"norm": "l2", "threat": "l2:8/255"}, ["threat: linf:8/255 and l2:8/255"]),
         ({"eps": 0.3, "threat": "linf:0.3"}, ["threat: linf:8/255 and linf:0.3"]),
         ({"eps": 0.03137255, "threat": "linf:0.03137255"}, []),
+        ({"eps": 0.0313725, "threat": "linf:0.0313725"}, []),
+        ({"eps": 0.0314, "threat": "linf:0.0314"}, ["threat: linf:8/255 and linf:0.0314"]),
         ({"eps": float("inf"), "threat": "linf:inf"}, ["threat: linf:8/255 and linf:inf"]),
         ({"attack": "fgsm", "attack_params": '["fgsm"]'}, ["attack: pgd:steps=10 + fab and fgsm"]),
         ({"attack": "fab + pgd:steps=10", "attack_params": json.dumps([FAB, PGD])}, []),

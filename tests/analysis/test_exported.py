@@ -42,6 +42,7 @@ def test_numbers_are_those_of_the_samples(stored, make_samples):
         0.1,
     )
     assert "wall_s_low" not in found.numbers
+    assert record(run, certified=Proofs(0.1, unsound=(7,))).tags["flags"] == "edited, unsound"
     assert found.started == datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 
 

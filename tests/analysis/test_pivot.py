@@ -60,10 +60,11 @@ def test_a_row_per_model_and_a_column_per_budget(runs: list[Run]) -> None:
     assert [at[f"{threat}_best"] for threat in found.threats] == [True, True, False]
 
 
-def test_one_budget_written_in_two_ways_is_one_column(stored: Stored) -> None:
+@pytest.mark.parametrize("eps", [0.0313725, 0.03137255, 0.031372549])
+def test_one_budget_written_in_two_ways_is_one_column(stored: Stored, eps: float) -> None:
     """8/255 and its decimals."""
     first = stored("aaaa11111111", eps=8 / 255, threat="linf:8/255")
-    second = stored("bbbb11111111", model="at", eps=0.031372549, threat="linf:0.031372549")
+    second = stored("bbbb11111111", model="at", eps=eps, threat=f"linf:{eps}")
     assert pivot(compare([first, second])).threats == ("linf:8/255",)
 
 

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import typing
+
 import pytest
 
+from robbench.analysis.summary import CI_METHOD
+from robbench.checks import base
+from robbench.execution.task import Status
 from robbench.guide import FOLDER
+from robbench.store.find import STOPPED_EARLY
+from robbench.tasks.attack.config import AttackConfig
+from robbench.tasks.attack.points import DTYPES
+from robbench.tasks.sweep.plan import Kind
+from robbench.tasks.sweep.rows import WAITING
 
 from .generated import MAKE, PART, renewed
 
@@ -23,3 +34,29 @@ def test_nothing_is_left_out():
     """Every part that can be made is in exactly one page."""
     made = [part[1] for page in PAGES for part in PART.findall(page.read_text(encoding="utf-8"))]
     assert sorted(made) == sorted(MAKE)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "written"),
+    [
+        ("runs", "status", ["done", STOPPED_EARLY]),
+        ("runs", "ci_method", [CI_METHOD]),
+        ("runs", "precision", typing.get_type_hints(AttackConfig)["precision"]),
+        ("points", "encoding", list(DTYPES)),
+        ("checks", "severity", base.Severity),
+        ("checks", "verdict", base.Verdict),
+        ("tasks", "kind", Kind),
+        ("tasks", "status", [*typing.get_args(Status), WAITING["status"]]),
+    ],
+)
+def test_values_that_are_written_are_those_of_the_page(table, column, written):
+    """Columns that hold one of a few words."""
+    page = (FOLDER / "results.md").read_text(encoding="utf-8")
+    (part,) = (body for _, name, body, _ in PART.findall(page) if name == f"schema-{table}")
+    (row,) = (line for line in part.splitlines() if line.startswith(f"| `{column}` |"))
+    said = set(re.findall(r"`([^`]+)`", row.split("|")[3]))
+    assert set(_words(written)) <= said
+
+
+def _words(written):
+    return written if isinstance(written, list) else typing.get_args(written)

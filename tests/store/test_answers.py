@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robbench.store.answers import same_answers
+from robbench.store.answers import largest_output, same_answers
 from robbench.store.store import Store
 
 LOGITS = np.array([[4.0, -1.0, 0.5], [100.0, 101.0, 99.0], [0.25, 0.0, -0.25]])
@@ -58,6 +58,21 @@ def test_runs_on_other_samples_are_compared_by_made_inputs() -> None:
     assert not same_answers(
         _text(), _text(np.array([[0, 0, 0], [9.0, 0, 0], [0, 0, 0]])), ("made",)
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "largest"),
+    [
+        (_text(), 101.0),
+        (_text(logits=-LOGITS), 101.0),
+        (_text(np.array([[0, 0, 0], [0, -np.inf, np.nan], [0, 0, 0]])), 100.0),
+        (None, 0.0),
+        ("{}", 0.0),
+        ("no json", 0.0),
+    ],
+)
+def test_the_largest_output(text: str | None, largest: float) -> None:
+    assert largest_output(text) == largest
 
 
 def test_what_was_answered_first_is_kept(tmp_path: Path) -> None:

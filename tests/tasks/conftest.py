@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -52,6 +53,22 @@ def tiny() -> list[str]:
 def killer() -> str:
     """Code that kills an attack at a write: `spawn("append", "4", *words, code=killer)`."""
     return KILLER
+
+
+@pytest.fixture(scope="session")
+def change() -> Callable[..., None]:
+    """Give columns of a table other values; it stays one of ours."""
+
+    def change(path: Path, **columns: Any) -> None:
+        table = pq.read_table(path)
+        for name, values in columns.items():
+            field = table.schema.field(name)
+            plain = pa.string() if pa.types.is_dictionary(field.type) else field.type
+            column = pa.array(values, plain).cast(field.type)
+            table = table.set_column(table.schema.get_field_index(name), field, column)
+        pq.write_table(table, path, write_page_checksum=True)
+
+    return change
 
 
 @pytest.fixture(scope="session")

@@ -121,21 +121,121 @@ def test_smoothing_says_nothing_about_the_model(own, cli):
     assert cli("certify m --threat linf:0.1 --method smoothing --out", own).code == 2
 
 
-def test_a_certified_sample_that_an_attack_broke_counts_as_broken(own, cli):
-    """Rounding in float32 wins over a proof in exact arithmetic, and is reported."""
+def _falsely_certified(folder, **given):
+    """Certify every sample that the model gets right, with these columns."""
+    (path,) = (folder / "results" / "certificates").glob("*.parquet")
+    claimed = {"certified": True, "margin_low": 0.5} | given
+    rows = [row if row["predicted"] != row["label"] else row | claimed for row in rows_of(folder)]
+    Store(folder).write_certificates(path.stem, rows)
+
+
+def _broken_in(folder, run_id):
+    """The ids of samples that a run broke, without those that are wrong without an attack."""
+    samples = read_run(folder / "results" / "runs" / f"{run_id}.parquet").samples.to_pylist()
+    return {row["sample_id"] for row in samples if row["adversarial"] and row["clean_correct"]}
+
+
+def test_a_certificate_that_an_attack_contradicts_is_an_error_of_soundness(own, cli, tmp_path):
+    """Said by certify, and as a flag by compare, show, report, card and export."""
     cli(CERTIFY, own, "--quiet")
-    (path,) = (own / "results" / "certificates").glob("*.parquet")
-    rows = rows_of(own)
-    (run,) = (own / "results" / "runs").glob("*.parquet")
-    samples = {row["sample_id"]: row["adversarial"] for row in read_run(run).samples.to_pylist()}
-    hit = next(row for row in rows if samples[row["sample_id"]] and row["margin_low"] is not None)
-    hit["certified"], hit["margin_low"] = True, 1e-9
-    Store(own).write_certificates(path.stem, rows)
+    _falsely_certified(own)
+    (run,) = (path.stem for path in (own / "results" / "runs").glob("*.parquet"))
+    broken = {f"{sample:016x}" for sample in _broken_in(own, run)}
+    assert broken
     done = cli(CERTIFY, own, "--json")
     (found,) = done.json["rows"]
-    assert found["contradicted"] == [f"{hit['sample_id']:016x}"]
-    assert found["verdicts"][found["contradicted"][0]] == "broken"
-    assert "broke 1 certified sample" in done.err
+    assert set(found["contradicted"]) == set(found["unsound"]) == broken
+    assert {found["verdicts"][sample] for sample in broken} == {"broken"}
+    assert "error of soundness" in done.err
+    assert "the certificate or the attack is wrong" in done.err
+    assert "alone explains" not in done.err
+    (row,) = cli("compare m --json --out", own).json["rows"]
+    assert "unsound" in [flag["name"] for flag in row["flags"]]
+    assert row["certified_accuracy"] == found["certified_accuracy"]
+    (text,) = (flag["text"] for flag in row["flags"] if flag["name"] == "unsound")
+    for words in (f"show {run}", "compare m", "card m"):
+        assert "error of soundness" in " ".join(cli(words, "--out", own).out.split())
+    assert cli("report --quiet --html", tmp_path / "r.html", "--out", own).code == 0
+    assert "error of soundness" in (tmp_path / "r.html").read_text()
+    assert text in cli("export m --to bencher --out", own).err
+
+
+def test_rounding_explains_a_contradiction_where_both_margins_are_near(own, cli, change):
+    """Such samples count as broken and are said; they are no flag."""
+    cli(CERTIFY, own, "--quiet")
+    _falsely_certified(own, margin_low=1e-7)
+    (path,) = (own / "results" / "samples").glob("*.parquet")
+    margins = read_run(path).samples["adv_margin"].to_pylist()
+    change(path, adv_margin=[min(max(margin, -1e-7), 1.0) for margin in margins])
+    broken = {f"{sample:016x}" for sample in _broken_in(own, path.stem)}
+    done = cli(CERTIFY, own, "--json")
+    (found,) = done.json["rows"]
+    assert (set(found["contradicted"]), found["unsound"]) == (broken, [])
+    assert {found["verdicts"][sample] for sample in broken} == {"broken"}
+    assert f"broke {len(broken)} certified samples, which float32 rounding alone" in done.err
+    (row,) = cli("compare m --json --out", own).json["rows"]
+    assert "unsound" not in [flag["name"] for flag in row["flags"]]
+
+
+def test_a_certificate_of_a_budget_is_held_against_smaller_distances(own, cli):
+    """Of a run without a budget, and of one with another: a smaller mistake is one, too."""
+    cli("attack m --attack fab --threat linf:inf --limit 40 --quiet --out", own)
+    shutil.rmtree(own / "results" / "certificates", ignore_errors=True)
+    cli("certify m --threat linf:0.2 --limit 40 --quiet --out", own)
+    _falsely_certified(own)
+    done = cli("certify m --threat linf:0.2 --limit 40 --json --out", own)
+    (found,) = done.json["rows"]
+    runs = {
+        run.info["eps"]: run
+        for path in (own / "results" / "runs").glob("*.parquet")
+        if (run := read_run(path))
+    }
+    assert set(found["runs"]) == {run.info["run_id"] for run in runs.values()}
+    near = {
+        row["sample_id"]
+        for run in runs.values()
+        for row in run.samples.to_pylist()
+        if row["clean_correct"] and row["adversarial"] and row["dist_linf"] <= 0.2
+    }
+    assert len(near) > len(_broken_in(own, runs[0.05].info["run_id"])) > 0
+    assert set(found["unsound"]) == {f"{sample:016x}" for sample in near}
+    for threat in ("linf:inf", "linf:0.05"):
+        (row,) = cli(f"compare m --where threat={threat} --json --out", own).json["rows"]
+        assert "unsound" in [flag["name"] for flag in row["flags"]]
+
+
+def test_another_attack_never_raises_the_upper_bound(own, cli):
+    """All runs of the weights and threat count: a later one of few samples hides none."""
+    (before,) = cli(CERTIFY, own, "--json").json["rows"]
+    assert before["n_broken"] > 0
+    done = cli("attack m --attack fgsm --threat linf:0.05 --limit 2 --quiet --out", own)
+    assert done.code == 0, done.err
+    (after,) = cli(CERTIFY, own, "--json").json["rows"]
+    assert after["n_broken"] >= before["n_broken"]
+    assert after["robust_accuracy"] <= before["robust_accuracy"]
+    assert (len(before["runs"]), len(after["runs"])) == (1, 2)
+    apgd = "attack m --attack apgd:steps=20 --threat linf:0.05 --limit 60 --quiet --out"
+    assert cli(apgd, own).code == 0
+    runs = [path.stem for path in (own / "results" / "runs").glob("*.parquet")]
+    (last,) = cli(CERTIFY, own, "--json").json["rows"]
+    union = set.union(*(_broken_in(own, run) for run in runs))
+    wrong = {row["sample_id"] for row in rows_of(own) if row["predicted"] != row["label"]}
+    mine = {row["sample_id"] for row in rows_of(own)}
+    assert last["n_broken"] == len((union | wrong) & mine)
+
+
+def test_a_budget_written_in_two_ways_is_one(own, cli):
+    """An attack at 8/255 meets certificates at 0.0313725, and the other way round."""
+    cli("attack m --attack pgd:steps=5 --threat linf:8/255 --limit 20 --quiet --out", own)
+    for eps, where in (("0.0313725", "linf:8/255"), ("8/255", "linf:8/255")):
+        shutil.rmtree(own / "results" / "certificates", ignore_errors=True)
+        (found,) = cli(f"certify m --threat linf:{eps} --limit 20 --json --out", own).json["rows"]
+        assert len(found["runs"]) == 1
+        (row,) = cli(f"compare m --where threat={where} --json --out", own).json["rows"]
+        assert row["certified_accuracy"] == found["certified_accuracy"] > 0
+    cli("attack m --attack pgd:steps=5 --threat linf:0.0313725 --limit 20 --quiet --out", own)
+    rows = cli("compare m --where attack=pgd:steps=5 --json --out", own).json["rows"]
+    assert [row["certified_accuracy"] for row in rows] == [found["certified_accuracy"]] * 2
 
 
 def test_what_is_decided_is_kept(own, cli, monkeypatch):

@@ -15,7 +15,8 @@ from robbench.data.base import Split
 from robbench.engine.verify import verify
 from robbench.store.run import read_points
 from robbench.threat.model import ThreatModel
-from robbench.threat.problem import BOX, Problem, fits
+from robbench.threat.problem import BOX, Problem
+from robbench.threat.tolerance import fits
 
 DTYPES: dict[str, np.dtype[Any]] = {"f2": np.dtype("<f2"), "f4": np.dtype("<f4")}
 

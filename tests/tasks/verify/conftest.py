@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from robbench.store.archive import write_archive
@@ -57,22 +55,6 @@ def table_of() -> Callable[[Path, str], Path]:
         return out / "results" / kind / points.name
 
     return table_of
-
-
-@pytest.fixture(scope="session")
-def change() -> Callable[..., None]:
-    """Give columns of a table other values; it stays one of ours."""
-
-    def change(path: Path, **columns: Any) -> None:
-        table = pq.read_table(path)
-        for name, values in columns.items():
-            field = table.schema.field(name)
-            plain = pa.string() if pa.types.is_dictionary(field.type) else field.type
-            column = pa.array(values, plain).cast(field.type)
-            table = table.set_column(table.schema.get_field_index(name), field, column)
-        pq.write_table(table, path, write_page_checksum=True)
-
-    return change
 
 
 @pytest.fixture
