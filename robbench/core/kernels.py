@@ -24,7 +24,7 @@ GAMMA, M1, M2 = (  # SplitMix64's, see `keyed.py`
     np.uint64(value) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 )
 STEP = np.float32(2.0**-24)
-NEARLY, SLACK = np.float32(1 + 1e-5), np.float32(1e-7)  # of `threat.problem.fits`
+NEARLY, SLACK = np.float32(1 + 1e-5), np.float32(1e-7)  # of `threat.tolerance.fits`
 
 
 def compiled(function: F) -> F:

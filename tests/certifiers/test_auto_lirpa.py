@@ -14,7 +14,7 @@ from robbench.catalogue.builtins import CERTIFIERS
 from robbench.certifiers.base import Sample
 from robbench.core.errors import UserError
 from robbench.models.base import Classifier
-from robbench.threat.problem import largest_that_fits
+from robbench.threat.tolerance import largest_that_fits
 
 
 def classifier(body: nn.Module, features: int, classes: int = 3) -> Classifier:

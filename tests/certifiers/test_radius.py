@@ -18,7 +18,8 @@ from robbench.certifiers.substitution import margin_weights
 from robbench.core.tiles import Tiles
 from robbench.engine.lane import Job, Lane
 from robbench.threat.norms import NORMS
-from robbench.threat.problem import Problem, largest_that_fits
+from robbench.threat.problem import Problem
+from robbench.threat.tolerance import largest_that_fits
 
 from .nets import classifier, exact_minimum
 
