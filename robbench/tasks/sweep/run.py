@@ -14,8 +14,7 @@ from robbench.core.files import check_writable
 from robbench.core.part import WHOLE, Part
 from robbench.execution.driver import drive
 from robbench.execution.task import Engine, Outcome
-from robbench.store.tables import number_of_rows
-from robbench.store.tasks import write_tasks
+from robbench.store.tasks import read_tasks, write_tasks
 from robbench.tasks.sweep.plan import Item, SweepPlan
 from robbench.tasks.sweep.rows import WAITING, task_rows
 from robbench.tasks.sweep.state import Record, SweepState
@@ -121,7 +120,7 @@ def run_sweep(
     if todo := left(own, plan, state, records, force):
         require(todo)
         check_writable(state.folder)
-    elif _rows_in(state.table) == len(plan.items):
+    elif _tasks_in(state.table) == [item.task.id for item in plan.items]:
         watcher.begins(len(own), len(own))
         return Swept(plan, state, own, records, 0)
     with state.locked(part, watcher.say):
@@ -148,10 +147,10 @@ def run_sweep(
         return Swept(plan, state, own, known, len(todo))
 
 
-def _rows_in(table: Path) -> int | None:
-    """The number of its rows; None where it is missing or damaged, and has to be written anew."""
+def _tasks_in(table: Path) -> list[str] | None:
+    """Of its rows; None where it is missing or damaged, and has to be written anew."""
     try:
-        return number_of_rows(table) if table.exists() else None
+        return [row["task"] for row in read_tasks(table)] if table.exists() else None
     except UserError:
         return None
 

@@ -261,3 +261,12 @@ def test_certificates_of_a_sweep(cli, tmp_path):
         assert (refused.code, refused.err.count("\n")) == (2, 1), refused.err
         assert said in refused.err
         assert not (tmp_path / "T").exists()
+
+
+def test_the_table_is_that_of_the_last_call_also_when_all_is_done(cli, tmp_path):
+    """A sweep narrowed to one loss, to another one, and to the first again."""
+    words = ["sweep --name s --grid seed=0..0 --attack fgsm --set epochs=1 --limit 20 --quiet"]
+    for loss in ("cross-entropy", "mart", "cross-entropy"):
+        assert cli(*words, "--grid", f"loss={loss}", "--out", tmp_path).code == 0
+        (model,) = {row["model"] for row in read_tasks(tmp_path / "results/sweeps/s.parquet")}
+        assert model.startswith(loss)
