@@ -286,6 +286,11 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             for loss in ("aalp:drop=1,rescale=false", "aalp:attack_masked=true")
         ),
         Claim(
+            text="aalp:attack_masked=true is more robust than ALP",
+            loss="aalp:attack_masked=true",
+            than="alp",
+        ),
+        Claim(
             text="weights on both terms, gated, are more robust than ALP",
             loss="aalp:guided_dropout=false,weight=no-conflict,balance=both",
             than="alp",

@@ -51,7 +51,8 @@ def losses() -> str:
     """Every loss with its inner attack and options."""
     rows = []
     for name, summary, cls in ours(LOSSES):
-        inner = f"`{cls.inner}`" if cls.inner else "none" if cls.plain else "`--inner`"
+        brought = LOSSES.build(name).inner
+        inner = f"`{brought}`" if brought else "none" if cls.plain else "`--inner`"
         options = ", ".join(f"`{option.name}`" for option in explain_options(cls))
         rows.append((f"`{name}`", summary, inner, options))
     return table(("loss", "what it is", "inner attack", "options"), rows)
