@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robbench.core.errors import UserError
-from robbench.statistics.bootstrap import paired_bootstrap
+from robbench.statistics.bootstrap import fewest_pairs, paired_bootstrap
 from robbench.statistics.paired import drop_interval, drop_p_values
 from robbench.statistics.power import samples_needed
 from robbench.statistics.proportions import holm, mcnemar_exact
@@ -90,8 +90,8 @@ class GateCheck:
     probability at most alpha (of a median about alpha). lost and won: samples that only the
     baseline, only the candidate has right (None for a median). p_regression and p_pass test the
     opposite of what they show, mcnemar_p is of no difference at all (None where the data said when
-    to stop). needed: samples that would probably decide. Against one of the last runs of a model:
-    back counts it from the candidate (1 is the run before), since is its date and run id.
+    to stop). needed: samples that would probably decide, for a median without bounds the fewest
+    that have some. Against one of the last runs of a model: back counts it from the candidate (1 is the run before), since is its date and run id.
     """
 
     metric: str
@@ -166,7 +166,8 @@ def needed_for_rate(lost: int, won: int, n: int, tolerance: float, alpha: float)
 
     None where it is on the limit.
     """
-    away = abs((lost - won) / n - tolerance)
+    # The few samples seen may all be won: a drop of -1, further from the limit than a share can be.
+    away = min(1.0, abs((lost - won) / n - tolerance))
     if away < 1e-9:
         return None
     # With no change seen as yet, a drop of just the tolerated size would be the least change that
@@ -180,8 +181,9 @@ def margin_check(
 ) -> GateCheck:
     """The check of a median of values [n] of each run, inf where no perturbation was found.
 
-    Its interval is `paired_bootstrap`'s, each end of which errs with a probability of about alpha.
-    Pairs with NaN or -inf are left out. Raises UserError when none is left.
+    Its interval is `paired_bootstrap`'s, each end of which errs with a probability of about alpha;
+    of fewer pairs than it takes nothing is known. Pairs with NaN or -inf are left out. Raises
+    UserError when none is left.
     """
     known = ~(np.isnan(mine) | np.isnan(theirs) | np.isneginf(mine) | np.isneginf(theirs))
     if not known.any():
@@ -202,7 +204,8 @@ def margin_check(
         return GateCheck(
             **common, drop=drop, low=drop, high=drop, decision=decision, method="these samples"
         )
-    found = paired_bootstrap(mine, theirs, seed=0, level=1 - 2 * alpha, resamples=_RESAMPLES)
+    level = 1 - 2 * alpha
+    found = paired_bootstrap(mine, theirs, seed=0, level=level, resamples=_RESAMPLES)
     decision = (
         "regression"
         if found.low > tolerance
@@ -211,7 +214,9 @@ def margin_check(
         else "undecided"
     )
     needed = None
-    if (
+    if n < (fewest := fewest_pairs(level)):
+        needed = fewest
+    elif (
         decision == "undecided"
         and math.isfinite(found.low)
         and math.isfinite(found.high)

@@ -60,6 +60,21 @@ def test_interval_p_values_and_decision_say_the_same(
     assert found.needed is None or found.needed > n
 
 
+@pytest.mark.parametrize("tolerance", [0.0, 0.01, 0.3, 0.9])
+@pytest.mark.parametrize("alpha", [0.005, 0.05, 0.4])
+def test_the_few_samples_seen_are_all_won(tolerance: float, alpha: float) -> None:
+    """That is far from a regression, and undecided until so many samples are a pass."""
+    for n in range(1, 13):
+        mine, theirs = np.zeros(n, bool), np.ones(n, bool)
+        found = rate_check(ROBUST, mine, theirs, tolerance, Tolerances(alpha=alpha))
+        if found.decision == "pass":
+            break
+        assert (found.decision, found.drop) == ("undecided", -1.0)
+        assert found.needed is not None
+        assert n < found.needed <= 12
+    assert found.decision == "pass"
+
+
 @given(TABLES, st.floats(0, 0.5))
 def test_of_these_samples_nothing_is_uncertain(
     table: tuple[int, int, int, int], tolerance: float
@@ -150,6 +165,18 @@ def test_a_common_shift_is_the_drop_of_the_median(
     assert found.decision == decision
     assert found.drop == pytest.approx(float(np.median(mine) - np.median(theirs)))
     assert (found.needed is None) == (decision != "undecided")
+
+
+@pytest.mark.parametrize(("alpha", "fewest"), [(0.005, 8), (0.05, 5), (0.3, 2)])
+def test_a_median_of_few_samples_is_undecided(alpha: float, fewest: int) -> None:
+    """Until all of them on one side of the median are less likely than alpha: 1 / 2^n."""
+    chosen = Tolerances(margin=0.1, alpha=alpha)
+    for n in range(1, fewest):
+        found = margin_check("median margin", np.ones(n), np.zeros(n), 0.1, chosen)
+        assert (found.decision, found.drop, found.needed) == ("undecided", 1.0, fewest)
+        assert (found.low, found.high) == (-math.inf, math.inf)
+    found = margin_check("median margin", np.ones(fewest), np.zeros(fewest), 0.1, chosen)
+    assert (found.decision, found.needed) == ("regression", None)
 
 
 @pytest.mark.parametrize("noise", [0.05, 1.0])

@@ -120,6 +120,17 @@ def test_undecided_says_how_many() -> None:
         assert (check.needed == 5000) if these else (check.needed > 20)
 
 
+@pytest.mark.parametrize("limit", [0.01, 0.3, 0.9])
+def test_it_may_end_while_few_samples_are_seen_and_all_won(limit: float) -> None:
+    """Time may be up after any of them: undecided, with a number of samples."""
+    gate = SequentialGate(Tolerances(robust=limit), 1000)
+    for n in range(1, 6):
+        gate.add((False, True), (True, True))
+        (check,) = gate.checks()
+        assert (check.n, check.drop) == (n, -1.0)
+        assert check.decision == "pass" or (check.needed or 0) > n
+
+
 def test_a_wider_tolerance_passes_no_later() -> None:
     """What passes at a small tolerance has passed at a larger one."""
     pairs = stream(0.01, 0.02, 3000, 4)

@@ -60,7 +60,8 @@ def sentence(check: GateCheck) -> str:
         return between
     if check.needed is None:
         return f"{between}; too near to what is tolerated for any number of samples to tell"
-    return f"{between}; about {_rounded(check.needed)} samples are needed"
+    about = "about" if math.isfinite(check.low) else "at least"  # too few for an interval
+    return f"{between}; {about} {_rounded(check.needed)} samples are needed"
 
 
 def heading(finding: GateFinding) -> str:

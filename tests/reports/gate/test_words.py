@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -64,6 +65,12 @@ MEDIAN = {
             "pass",
             {"drop": 0.0, "candidate": 0.6, "low": 0.0, "high": 0.0, "method": "these samples"},
             "robust accuracy did not change (60.0% to 60.0%, 500 samples); 10.0 points tolerated",
+        ),
+        (
+            "undecided",
+            {**MEDIAN, "low": -math.inf, "high": math.inf, "needed": 5},
+            "median margin fell by 0.5 (3 to 2.5, 500 samples): the drop is between -inf and +inf, "
+            "1 tolerated; at least 5 samples are needed",
         ),
         (
             "undecided",
