@@ -44,13 +44,15 @@ _COLUMNS = {"samples": ("data_hash",), "limits": ("max_time_s", "max_queries")}
 class Comparison:
     """`rows` as of `analysis/compare.py`; `notes` are for the reader.
 
-    `failed` is what went beyond the tolerances, `answers` are as of `analysis/answer.py`,
-    `corrupted` as of `analysis/corrupted.py`.
+    `failed` is what went beyond the tolerances, `unjudged` are runs that were held against none:
+    {"model", "run_id", "threat", "text"}. `answers` are as of `analysis/answer.py`, `corrupted` as
+    of `analysis/corrupted.py`.
     """
 
     rows: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)
+    unjudged: list[dict[str, Any]] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     corrupted: list[dict[str, Any]] = field(default_factory=list)
 
@@ -69,7 +71,7 @@ def compare_runs(
 
     `names` and `where` are as for `choose`. Raises UserError as `choose` and `read_run` do;
     for runs that differ in something that is not in `allow` (of KINDS), or have no sample in
-    common; and with `fail_on` for no pair.
+    common; and with `fail_on` for no pair, or for a model none of whose runs has one.
     """
     _require_kinds(allow)
     paths = choose(Store(out), names, where)
@@ -132,10 +134,11 @@ def compare_read(
             "--fail-on needs two runs that can be paired: name the baseline first, then what to "
             "hold against it"
         )
+    unjudged = _unjudged(rows) if fail_on else []
     failed = _failures_of_means(rows, fail_on) if over_seeds else _failures(runs, rows, fail_on)
     said = answers(runs, over_seeds=over_seeds, checks=checks)
     corrupted = [] if over_seeds else under_corruptions(runs)
-    return Comparison(rows, [*older, *notes], failed, said, corrupted)
+    return Comparison(rows, [*older, *notes], failed, unjudged, said, corrupted)
 
 
 def _require_kinds(allow: Sequence[str]) -> list[str]:
@@ -211,6 +214,26 @@ def _older(runs: Sequence[Run]) -> list[str]:
         "they lack counts as unknown"
         for kind, count in kinds.items()
     ]
+
+
+def _unjudged(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows without a pair, in words. Raises UserError for a model that has only such rows.
+
+    Who names a model would take it to have passed. A model that is judged may have other runs.
+    """
+    bases = {row["baseline"] for row in rows}
+    alone = [row for row in rows if row["baseline"] is None and row["run_id"] not in bases]
+    judged = {row["model"] for row in rows if row not in alone}
+    found = []
+    for row in alone:
+        why = "a baseline without a pair" if row["note"] == "baseline" else row["note"]
+        text = f"{row['model']} ({row['run_id']}, {row['threat']}): {why}"
+        if row["model"] not in judged:
+            raise UserError(
+                f"--fail-on cannot judge {text}; attack it as the others, or leave it out"
+            )
+        found.append({name: row[name] for name in ("model", "run_id", "threat")} | {"text": text})
+    return found
 
 
 def _failures(

@@ -53,8 +53,10 @@ def gate_last(
 
     candidate: None is the newest of the runs that `of` means, or of all. of: the runs to hold it
     against, such as the name of a nightly model; None means those of the candidate's name. Earlier
-    runs that cannot be read are left out, with a note. Raises UserError for names that mean
-    nothing, for fewer than two runs to hold it against, and for what is judged against one only.
+    runs that cannot be read are left out, with a note, and so are runs files that do not say of
+    what they are, where the candidate is a path or a whole run id: otherwise such a file may be the
+    candidate's. Raises UserError for that, for names that mean nothing, for fewer than two runs to
+    hold it against, and for what is judged against one only.
     """
     _require_rates(count, tolerances)
     found = [one_run(store, candidate)] if candidate else store.find_local([of] if of else [])
@@ -65,7 +67,8 @@ def gate_last(
             "others: give --baseline and --max-margin-drop, without --against"
         )
     name = of or str(run.info["model"])
-    paths = _last(store, run.info, name, count, newest=candidate is None)
+    unknown: list[UserError] = []
+    paths = _last(store, run.info, name, count, unknown, newest=candidate is None)
     references, problems = _readable(paths)
     checks = drift_checks(references, run, tolerances)
     return GateFinding(
@@ -75,7 +78,7 @@ def gate_last(
         tolerances=tolerances,
         seen=min(check.n for check in checks),
         total=references[0].info["n_samples"],
-        notes=[*_notes(references, run), *_left_out(len(paths), count, problems)],
+        notes=[*_notes(references, run), *_left_out(len(paths), count, problems, unknown)],
         against=[reference.info for reference in references],
     )
 
@@ -137,14 +140,24 @@ def _require_rates(count: int, tolerances: Tolerances) -> None:
 
 
 def _last(
-    store: Store, info: Mapping[str, Any], name: str, count: int, *, newest: bool
+    store: Store,
+    info: Mapping[str, Any],
+    name: str,
+    count: int,
+    unknown: list[UserError],
+    *,
+    newest: bool,
 ) -> list[Path]:
-    """The last comparable runs before one, oldest first. newest: nobody named that one."""
-    earlier = [
-        path
-        for path in (ref.path for ref in run_refs(store.find_local([name])))
-        if isinstance(path, Path)
-    ]
+    """The last comparable runs before one, oldest first. newest: nobody named that one.
+
+    What is wrong with files that may be of any run is added to `unknown`, and raised where too few
+    runs are left.
+    """
+    try:
+        named = store.find_local([name], unknown)
+    except UserError as error:
+        raise (unknown or [error])[0] from None
+    earlier = [ref.path for ref in run_refs(named) if isinstance(ref.path, Path)]
     rows = zip(earlier, require_rows(earlier), strict=True)
     before = [
         (path, row)
@@ -153,6 +166,8 @@ def _last(
     ]
     apart = [differences(row, info) for _, row in before]
     found = [path for (path, _), how in zip(before, apart, strict=True) if not how]
+    if len(found) < _FEWEST and unknown:
+        raise unknown[0]
     if len(found) < _FEWEST:
         others = list(dict.fromkeys(str(how[0]) for how in apart if how))
         said = f" (others differ in {'; '.join(others[:3])})" if others else ""
@@ -186,10 +201,15 @@ def _readable(paths: Sequence[Path]) -> tuple[list[Run], list[UserError]]:
     return runs, problems
 
 
-def _left_out(comparable: int, asked: int, problems: Sequence[UserError]) -> list[Note]:
+def _left_out(
+    comparable: int, asked: int, problems: Sequence[UserError], unknown: Sequence[UserError]
+) -> list[Note]:
     """Warnings about runs that it was not held against."""
     fewer = Note("fewer-runs", {"found": comparable, "asked": asked})
-    unreadable = [Note("unreadable", {"text": str(problem)}) for problem in problems]
+    unreadable = [
+        *(Note("unreadable", {"text": str(problem)}) for problem in problems),
+        *(Note("unknown-run", {"text": str(problem)}) for problem in unknown),
+    ]
     return [*([fewer] if comparable < asked else []), *unreadable]
 
 

@@ -45,6 +45,7 @@ NoteName = Literal[
     "stopped-early",
     "fewer-runs",
     "unreadable",
+    "unknown-run",
     "own-weights",
 ]
 

@@ -91,7 +91,8 @@ class GateCheck:
     baseline, only the candidate has right (None for a median). p_regression and p_pass test the
     opposite of what they show, mcnemar_p is of no difference at all (None where the data said when
     to stop). needed: samples that would probably decide, for a median without bounds the fewest
-    that have some. Against one of the last runs of a model: back counts it from the candidate (1 is the run before), since is its date and run id.
+    that have some. Against one of the last runs of a model: back counts it from the candidate (1 is
+    the run before), since is its date and run id.
     """
 
     metric: str

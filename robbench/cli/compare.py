@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -157,7 +158,7 @@ def compare(
         reporter.say(f"{len(values)} rows written to {parquet}")
     with result_of_a_verdict() if limits else contextlib.nullcontext():
         if as_json:
-            more = {"failed": found.failed} if limits else {}
+            more = {"failed": found.failed, "unjudged": found.unjudged} if limits else {}
             more |= {"corruptions": found.corrupted} if found.corrupted else {}
             print(formats.to_json(values, **more), file=results())
         elif as_csv:
@@ -168,8 +169,11 @@ def compare(
             )
         else:
             print_rich(*on_screen(found, rows, names, wide, out))
+    for words, those in (("not judged", found.unjudged), ("failed", found.failed)):
+        for row in those:  # quiet or not
+            print(one_line(f"{words}: {row['text']}"), file=sys.stderr)
     if found.failed:
-        raise failed(found.failed)
+        raise typer.Exit(1)
 
 
 def document(
@@ -229,12 +233,3 @@ def on_screen(
         return Group(*said, PivotTable(wide)), PivotTable(wide).width()
     table = comparison_table(rows, names, found.corrupted)
     return Group(*said, table), width_needed(rows, names)
-
-
-def failed(failures: list[dict[str, object]]) -> typer.Exit:
-    """Say each failure in a line on stderr, quiet or not; raise what it returns."""
-    import sys
-
-    for failure in failures:
-        print(one_line(f"failed: {failure['text']}"), file=sys.stderr)
-    return typer.Exit(1)

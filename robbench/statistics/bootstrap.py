@@ -43,8 +43,8 @@ def paired_bootstrap(
     interval; below `fewest_pairs` there is none, and it is (-inf, inf). Against a constant it so
     holds with `level` for any number of pairs (in the limit of many resamples), else about so: at
     level 0.9 an end was beyond the truth in up to 5 % of simulated sets of 1 to 200 pairs, nearly
-    equal, independent or one the other's negative. (BCa errs in up to 14 %, as its acceleration is from
-    the jackknife, which fails for a median.)
+    equal, independent or one the other's negative. (BCa errs in up to 14 %, as its acceleration is
+    from the jackknife, which fails for a median.)
 
     A value may be inf (an input margin beyond the largest budget), and so may a median. Where both
     medians of a resample are infinite, their difference could be anything: it counts as -inf for

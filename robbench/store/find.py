@@ -13,9 +13,9 @@ from pathlib import Path
 from robbench.core.documents import require_regular
 from robbench.core.errors import UserError, unknown
 from robbench.store.hints import command
-from robbench.store.index import require_rows
+from robbench.store.index import run_rows
 from robbench.store.locations import Location, is_address, is_there, locate, matches, sibling_table
-from robbench.store.row import run_row
+from robbench.store.row import RUN_ID, run_row
 from robbench.store.settings import settings
 from robbench.store.tables import table_kind
 
@@ -49,11 +49,14 @@ class Finder:
         self._runs = runs
         self._refs: list[RunRef] = []
 
-    def find(self, names: Sequence[str]) -> list[Location]:
+    def find(
+        self, names: Sequence[str], unreadable: list[UserError] | None = None
+    ) -> list[Location]:
         """See `Store.find`."""
-        # Paths need no look into this store, which may be empty or of another version.
-        if not names or not all(map(_is_path, names)):
-            self._refs = run_refs(parquet_files(self._runs))
+        # Paths and whole ids need no look at the other runs, which may be damaged or of another
+        # version.
+        if not names or not all(_is_path(name) or self._has(name) for name in names):
+            self._refs = run_refs(parquet_files(self._runs), unreadable)
             if not self._refs and not any(map(_may_be_elsewhere, names)):
                 raise UserError(self._empty())
         found = (
@@ -70,6 +73,8 @@ class Finder:
     def _named(self, name: str) -> list[Location]:
         if any(ref.model == name for ref in self._refs):
             return _paths([ref for ref in self._refs if ref.model == name])
+        if self._has(name):
+            return [self._runs / f"{name}.parquet"]
         if len(name) > len(LATEST) and name.endswith(LATEST):
             return [run_refs(self._named(name.removesuffix(LATEST)))[-1].path]
         if glob.has_magic(name) and (is_address(name) or not is_there(Path(name))):
@@ -92,6 +97,9 @@ class Finder:
             raise UserError(f"model '{name}' has no results yet: run {how}")
         like = [ref.run_id for ref in self._refs if ref.run_id[:3] == name[:3]]
         raise unknown("model, run or path", name, {ref.model for ref in self._refs}.union(like))
+
+    def _has(self, run_id: str) -> bool:
+        return bool(RUN_ID.fullmatch(run_id)) and (self._runs / f"{run_id}.parquet").is_file()
 
     def _matching(self, pattern: str) -> list[Location]:
         """The runs whose model, id, file or folder matches a pattern with * ? or []."""
@@ -125,9 +133,17 @@ def _paths(found: Sequence[RunRef]) -> list[Location]:
     return [ref.path for ref in found if ref.whole] or [ref.path for ref in found]
 
 
-def run_refs(paths: Sequence[Location]) -> list[RunRef]:
-    """The identities of runs files, oldest run first, of one security curve the smallest eps."""
-    rows = require_rows(paths, ("run_id", "model", "started_at", "eps", "status"))
+def run_refs(paths: Sequence[Location], unreadable: list[UserError] | None = None) -> list[RunRef]:
+    """The identities of runs files, oldest run first, of one security curve the smallest eps.
+
+    Raises UserError for a file that cannot be read, or adds that to `unreadable`.
+    """
+    rows = run_rows(paths, ("run_id", "model", "started_at", "eps", "status"))
+    problems = [row for row in rows if isinstance(row, UserError)]
+    if unreadable is not None:
+        unreadable += problems
+    elif problems:
+        raise problems[0]
     refs = [
         RunRef(
             path,
@@ -138,6 +154,7 @@ def run_refs(paths: Sequence[Location]) -> list[RunRef]:
             row["status"] != STOPPED_EARLY,
         )
         for path, row in zip(paths, rows, strict=True)
+        if not isinstance(row, UserError)
     ]
     return sorted(refs, key=lambda found: (found.started_at, found.eps, found.run_id))
 

@@ -201,7 +201,9 @@ class Store:
         # Reading the run reports what is wrong with it.
         return [row for row in rows if not isinstance(row, UserError)]
 
-    def find(self, names: Sequence[str] = ()) -> list[Location]:
+    def find(
+        self, names: Sequence[str] = (), unreadable: list[UserError] | None = None
+    ) -> list[Location]:
         """The files of the runs that `names` mean, in that order, each once.
 
         Every run of the store for no name.
@@ -211,20 +213,23 @@ class Store:
         or of a folder of them, or a pattern of any of these with * ? or []; NAME@latest is of all
         runs that NAME means the one started last. Raises UserError for a name that means nothing,
         for several runs that an id may mean, for an empty store, and for a file that cannot be
-        read; RunError when another machine does not answer.
+        read, as it may be of any of these runs: unless there are only paths and whole run ids, or
+        the error is added to `unreadable`. RunError when another machine does not answer.
         """
         found = Finder(self.root / "results" / "runs", self.models, self._what_to_do_first).find(
-            names
+            names, unreadable
         )
         bring_runs(found)
         return found
 
-    def find_local(self, names: Sequence[str] = ()) -> list[Path]:
+    def find_local(
+        self, names: Sequence[str] = (), unreadable: list[UserError] | None = None
+    ) -> list[Path]:
         """As `find`, for what writes beside a run or reads what only this machine has.
 
         UserError for an address too.
         """
-        found = local(self.find(names))
+        found = local(self.find(names, unreadable))
         bring_runs(found, points=True)
         return found
 

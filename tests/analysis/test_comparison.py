@@ -250,6 +250,49 @@ class TestFailOn:
         assert (passed.code, passed.json["failed"]) == (0, [])
         assert "failed" not in cli("compare ce at --json --out", three).json
 
+    def test_a_model_without_a_pair_does_not_pass(
+        self, cli: Cli, three: Path, stored: Stored
+    ) -> None:
+        """Exit 2 and no table, whichever place it has, until it is left out."""
+        stored("dddd11111111", None, model="new", age=200, threat="linf:0.2", eps=0.2)
+        words = "--fail-on robust_accuracy:-1pp --out"
+        for models in ("ce at new", "new ce at"):
+            done = cli(f"compare {models} {words}", three)
+            assert (done.code, done.out) == (2, "")
+            assert done.err.count("\n") == 1
+            assert "cannot judge new (dddd11111111, linf:0.2): nothing to pair" in done.err
+        assert cli("compare ce at new --out", three).code == 0
+        assert cli(f"compare ce at {words}", three).code == 0
+
+    @pytest.mark.parametrize(("models", "code"), [("ce at", 0), ("at ce", 1)])
+    def test_other_runs_of_a_judged_model_are_said_not_to_be(
+        self, cli: Cli, three: Path, stored: Stored, models: str, code: int
+    ) -> None:
+        """On stderr, quiet or not, and for machines; the exit code is that of the judged ones."""
+        other = {"model": "at", "age": 200, "threat": "linf:0.2", "eps": 0.2}
+        endless = {"model": "ce", "age": 300, "threat": "linf:inf", "eps": float("inf")}
+        stored("dddd11111111", None, **other)
+        stored("eeee11111111", None, **endless)
+        done = cli(f"compare {models} --fail-on robust_accuracy:-1pp --quiet --json --out", three)
+        assert done.code == code
+        assert "not judged: at (dddd11111111, linf:0.2): nothing to pair: no other" in done.err
+        assert "not judged: ce (eeee11111111, linf:inf): without a budget" in done.err
+        rows = {row["run_id"]: row for row in done.json["unjudged"]}
+        assert rows.keys() == {"dddd11111111", "eeee11111111"}
+        assert (rows["dddd11111111"]["model"], rows["dddd11111111"]["threat"]) == ("at", "linf:0.2")
+        assert "unjudged" not in cli(f"compare {models} --json --out", three).json
+
+    def test_runs_without_a_sample_in_common_are_not_judged(
+        self, cli: Cli, three: Path, stored: Stored, make_samples: Callable[..., Any]
+    ) -> None:
+        """Also where --allow samples shows them."""
+        rows = [row | {"sample_id": row["sample_id"] + 1000} for row in make_samples(300, 6)]
+        stored("dddd11111111", rows, model="new", age=200, data_hash="y")
+        words = "--allow samples --fail-on robust_accuracy:-1pp"
+        done = cli(f"compare ce at new {words} --out", three)
+        assert (done.code, done.out) == (2, "")
+        assert "cannot judge new (dddd11111111" in done.err
+
     def test_only_common_samples_decide(
         self, cli: Cli, three: Path, stored: Stored, make_samples: Callable[..., Any]
     ) -> None:

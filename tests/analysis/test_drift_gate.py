@@ -188,6 +188,40 @@ def test_an_earlier_run_that_is_damaged_is_named_and_the_others_judged(store: St
         judged()
 
 
+@pytest.mark.parametrize("other", [True, False])
+def test_a_runs_file_that_does_not_say_of_what_is_named_and_left_out(
+    store: Store, stored: Callable[..., Any], make_samples: Callable[..., Any], other: bool
+) -> None:
+    """Also of another model; where the candidate is not certain, it may be the newest: an error."""
+    run_id = "cccc" if other else "aaaa2"
+    if other:
+        stored("cccc", make_samples(20, 1), model="other")
+
+    def judged(candidate: str | None, of: str | None = None) -> GateFinding:
+        return gate_last(store, 3, Tolerances(robust=0.05), candidate=candidate, of=of)
+
+    whole, file = judged("aaaa4"), store.run_path(run_id)
+    file.write_bytes(file.read_bytes()[:300])
+    for candidate in ("aaaa4", str(store.run_path("aaaa4"))):
+        found = judged(candidate)
+        assert found.verdict == whole.verdict
+        expected = ["aaaa1", "aaaa2", "aaaa3"] if other else ["aaaa0", "aaaa1", "aaaa3"]
+        assert [info["run_id"] for info in found.against] == expected
+        (note,) = (note for note in found.notes if note.name == "unknown-run")
+        assert f"{file} is damaged" in note.facts["text"]
+    for uncertain in ((None,), (None, "nightly"), ("nightly@latest",), ("aaaa4", "nobody")):
+        with pytest.raises(UserError, match=f"{file} is damaged.*put a whole copy in its place"):
+            judged(*uncertain)
+
+
+def test_too_few_runs_left_beside_a_damaged_runs_file(store: Store) -> None:
+    """What is wrong with the file is the error."""
+    file = store.run_path("aaaa0")
+    file.write_bytes(file.read_bytes()[:300])
+    with pytest.raises(UserError, match=f"{file} is damaged"):
+        gate_last(store, 3, Tolerances(), candidate="aaaa2", of=None)
+
+
 def test_runs_of_the_candidates_own_weights_are_noted(
     tmp_path: Path, stored: Callable[..., Any], make_samples: Callable[..., Any]
 ) -> None:

@@ -137,6 +137,23 @@ def test_a_damaged_run_is_named(store: Store) -> None:
             store.find(names)
 
 
+def test_a_damaged_run_is_no_matter_to_whole_run_ids(store: Store) -> None:
+    """They mean one file each; other names may mean the damaged one, too."""
+    runs = store.root / "results" / "runs"
+    (runs / "bbbb33333333.parquet").write_bytes(b"PAR1")
+    names = ["cccc44444444", "aaaa11111111"]
+    assert store.find(names) == [runs / f"{name}.parquet" for name in names]
+    with pytest.raises(UserError, match=r"bbbb33333333\.parquet is damaged"):
+        store.find(["cccc44444444", "aaaa1111"])
+    unreadable: list[UserError] = []
+    assert [path.stem for path in store.find(["ce"], unreadable)] == [
+        "aaaa11111111",
+        "aaaa22222222",
+    ]
+    (error,) = unreadable
+    assert f"{runs / 'bbbb33333333.parquet'} is damaged" in str(error)
+
+
 def test_a_run_that_is_named_twice_is_one(store: Store, tmp_path: Path) -> None:
     """By a link to its file, a link to its folder, or a way through the parent folder."""
     path = store.run_path("bbbb33333333")

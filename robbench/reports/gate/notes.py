@@ -19,6 +19,7 @@ _TEXTS: dict[NoteName, str] = {
     "out-of-time": "time was up; what was decided is kept, and the same command goes on",
     "fewer-runs": "there are {found} comparable runs before it, not {asked}",
     "unreadable": "an earlier run is left out: {text}",
+    "unknown-run": "left out is a file that may be of an earlier run: {text}",
     "own-weights": "{n} of the {of} runs are of the candidate's own weights, which cannot have "
     "dropped since",
     "stopped-early": "stopped after {seen} of {total} samples in random order: that was enough",

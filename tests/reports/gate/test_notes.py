@@ -25,6 +25,7 @@ FACTS: dict[NoteName, tuple[dict[str, Any], str]] = {
     "out-of-time": ({}, "the same command goes on"),
     "fewer-runs": ({"found": 4, "asked": 10}, "there are 4 comparable runs before it, not 10"),
     "unreadable": ({"text": "x.parquet is damaged"}, "left out: x.parquet is damaged"),
+    "unknown-run": ({"text": "x.parquet is damaged"}, "may be of an earlier run: x.parquet is"),
     "own-weights": ({"n": 2, "of": 5}, "2 of the 5 runs are of the candidate's own weights"),
     "stopped-early": ({"seen": 40, "total": 500}, "40 of 500"),
 }
