@@ -8,23 +8,28 @@ from typing import Any
 
 from robbench.core.corruptions import is_corruption
 from robbench.core.spec import parse_number
-from robbench.core.threat_text import split_threat
+from robbench.core.threat_text import ThreatText, split_threat
+
+
+def curve(info: Mapping[str, Any]) -> list[ThreatText]:
+    """The threat models of a run's norm that its command had, as they were written.
+
+    info: its row of the runs table. None of a corruption, which is alone at each severity, nor
+    where the command named none.
+    """
+    given = json.loads(info.get("config") or "{}").get("threat")
+    if is_corruption(info["norm"]) or not isinstance(given, list):
+        return []
+    threats = [split_threat(str(text)) for text in given]
+    return [threat for threat in threats if threat.norm.strip().lower() == info["norm"]]
 
 
 def smaller_budgets(info: Mapping[str, Any]) -> list[str]:
     """The smaller budgets of a run's security curve, as they were written; none where it was alone.
 
     info: its row of the runs table. A sample was attacked at these first, so its queries are in it.
-    A corruption is alone at each severity.
     """
-    if is_corruption(info["norm"]):
-        return []
-    given = json.loads(info["config"]).get("threat")
-    found = []
-    for text in given if isinstance(given, list) else []:
-        threat = split_threat(str(text))
-        if threat.norm.strip().lower() == info["norm"]:
-            found += [each.strip() for each in threat.budget.split(",")]
+    found = [each.strip() for threat in curve(info) for each in threat.budget.split(",")]
     return [budget for budget in found if _eps(budget) < info["eps"]]
 
 

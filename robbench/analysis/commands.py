@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from robbench.analysis.budgets import curve
 from robbench.core.trust import own_code
 from robbench.store.hints import command
-from robbench.store.run import attacked_model, tags_of
+from robbench.store.run import attacked_model, from_memory, tags_of
 
 _MOST_IDS = 4  # in a suggested command
 
@@ -55,33 +56,54 @@ def _of_the_whole(words: Sequence[str]) -> Iterator[str]:
         before = word
 
 
-def attack_command(info: Mapping[str, Any]) -> Command:
-    """The command that gives a run: the recorded one, else one made from its runs row."""
+def attack_command(info: Mapping[str, Any]) -> Command | None:
+    """The command that gives a run: the recorded one, else one made from its runs row.
+
+    None where there is none: model, data or an attack were given in a program.
+    """
     if command := recorded_command(json.loads(info["provenance"] or "{}")):
         return command
+    settings = _settings(info)
+    specs = [*settings["attack"], *(settings.get("audit_attack") or ())]
+    if from_memory(info) or info["data"] == "memory" or any("__main__" in spec for spec in specs):
+        return None
     words = ["robbench", "attack", attacked_model(info)]
-    words += [word for spec in info["attack"].split(" + ") for word in ("--attack", spec)]
-    if info.get("audit_attack"):
-        asked = json.loads(info["config"])
-        words += ["--audit", str(asked["audit"]), *["--adaptive"] * asked["adaptive"]]
-        for spec in info["audit_attack"].split(" + "):
-            words += ["--audit-attack", spec]
-    words += [
-        "--threat",
-        info["threat"],
-        "--data",
-        info["data"],
-        "--split",
-        info["split"],
-        "--seed",
-        str(info["seed"]),
-    ]
-    if info["model"] != attacked_model(info):
-        words += ["--name", info["model"]]
-    words += [word for tag in tags_of(info) for word in ("--tag", tag)]
-    if info["subset"]:
-        words += ["--limit", info["subset"].partition("=")[2]]
-    return Command(shlex.join(words))
+    for name, value in settings.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(flag)
+        elif value is not None and value is not False:
+            for text in map(str, value if isinstance(value, list) else [value]):
+                words += [f"{flag}={text}"] if text.startswith("-") else [flag, text]
+    return Command(shlex.join([*words, *_trust(_specs(info))]))
+
+
+def _settings(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run by the names of their options, those that it records all included.
+
+    A row of an older robbench records fewer.
+    """
+    given = json.loads(info.get("config") or "{}")
+    attacks = [] if info["attack"] == "none" else info["attack"].split(" + ")
+    audits = (info.get("audit_attack") or "").split(" + ") if given.get("audit") else []
+    usual = {"limit": info["subset"], "max_queries": info.get("max_queries")}
+    first = {
+        "attack": given.get("attack") or attacks,
+        "audit": given.get("audit"),
+        "adaptive": given.get("adaptive"),
+        "audit_attack": given.get("audit_attack") or audits,
+        "threat": [str(threat) for threat in curve(info)] or info["threat"],
+        "target": given.get("target"),
+        "data": info["data"],
+        "split": info["split"],
+        "seed": info["seed"],
+        "name": None if info["model"] == attacked_model(info) else info["model"],
+        "tag": tags_of(info),
+    }
+    rest = {name: value for name, value in given.items() if name not in first}
+    if rest.get("precision") == "fp32":
+        del rest["precision"]
+    return {**first, **usual, **rest}
 
 
 def about_runs(verb: str, infos: Sequence[Mapping[str, Any]], out: Path | None) -> str:
@@ -93,8 +115,11 @@ def about_runs(verb: str, infos: Sequence[Mapping[str, Any]], out: Path | None) 
     column = "run_id" if len(infos) <= _MOST_IDS else "model"
     names = dict.fromkeys(str(info[column]) for info in infos)
     specs = [spec for info in infos for spec in _specs(info)]
-    trusted = ["--trust-code"] if own_code(specs) else []
-    return command(verb, *names, *trusted, out=out)
+    return command(verb, *names, *_trust(specs), out=out)
+
+
+def _trust(specs: Sequence[str]) -> list[str]:
+    return ["--trust-code"] if own_code(specs) else []
 
 
 def _specs(info: Mapping[str, Any]) -> list[str]:

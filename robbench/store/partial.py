@@ -26,13 +26,18 @@ _ANSWERS, _PLAN = "answers.json", "plan.json"
 class Partial:
     """The finished samples of a stopped run: numbered shards in a folder.
 
-    Worst points and the samples of the audit are in folders of their own within it. shared: other
+    Worst points, the samples of the audit and those of other runs are in folders of their own
+    within it. shared: other
     processes write at the same time, so that its shards have names which no other takes.
     """
 
     def __init__(self, folder: Path, run_id: str, *, shared: bool = False) -> None:
         self._folder, self._run_id = folder, run_id
         self._suffix = f"-{uuid.uuid4().hex[:8]}" if shared else ""
+
+    def beside(self, run_id: str) -> Partial:
+        """Samples of another run that this one needs; they are discarded with its own."""
+        return Partial(self._folder / run_id, run_id, shared=bool(self._suffix))
 
     def rows(self) -> list[dict[str, Any]]:
         """All samples that the run's own attacks have decided, each once.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.main import get_command
 
+import robbench as package
 from robbench.analysis.commands import (
     Command,
     about_runs,
@@ -18,6 +21,9 @@ from robbench.analysis.commands import (
     recorded_command,
     shared_settings,
 )
+from robbench.cli.app import app
+from robbench.core.spec import validate
+from robbench.tasks.attack.config import AttackConfig
 
 WORDS = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12))
 SETTINGS = st.dictionaries(
@@ -63,17 +69,137 @@ def _row(**changes: Any) -> dict[str, Any]:
         "provenance": "{}",
         "model": "at",
         "attack": "pgd:steps=10 + apgd",
+        "norm": "linf",
         "threat": "linf:8/255",
+        "model_arch": "mlp",
+        "loss": "ce",
+        "attack_params": "[]",
         "data": "cifar10[airplane,horse]",
         "split": "test",
         "seed": 3,
-        "subset": "limit=60",
+        "subset": "first=60",
     } | changes
+
+
+def _line(row: dict[str, Any]) -> str:
+    found = attack_command(row)
+    assert found is not None
+    return found.line
+
+
+UNUSUAL: dict[str, Any] = {
+    "attack": ("pgd:steps=3", "square"),
+    "audit": 30,
+    "audit_attack": ("apgd:steps=9",),
+    "adaptive": True,
+    "threat": ("linf:0.05,0.1", "linf:0.2"),
+    "target": "least-likely",
+    "data": "digits[3,8]",
+    "split": "train",
+    "limit": "stratified=20",
+    "seed": 7,
+    "batch_size": 33,
+    "precision": "fp64",
+    "compile": True,
+    "max_time": "90.5s",
+    "max_queries": 4,
+    "store_points": True,
+    "replay": ("ce", "0123456789ab"),
+    "name": "called so",
+    "tag": ("night=3", "-odd"),
+    "measure": True,
+}
+"""For each setting of an attack a value that is not the usual one."""
+
+
+def _made_with(settings: dict[str, Any]) -> dict[str, Any]:
+    """The row of a run that was made with some settings; the columns that repeat them as well."""
+    config = validate(AttackConfig, settings, "attack")
+    given = dataclasses.asdict(config)
+    if config.max_time is not None:
+        given["max_time"] = f"{config.max_time}s"
+    threat = "linf:0.1" if config.threat else "linf:8/255"
+    return _row(
+        threat=threat if config.target is None else f"{threat} -> {config.target}",
+        data=config.data or "digits",
+        split=config.split,
+        seed=config.seed,
+        subset=None if config.limit is None else str(config.limit),
+        attack=" + ".join(config.attack or ("apgd",)),
+        audit_attack=" + ".join(config.audit_attack or ("autoattack",)) if config.audit else None,
+        model=config.name or "at",
+        model_source="at" if config.name else None,
+        tags=json.dumps(config.tag),
+        config=json.dumps(given),
+    )
+
+
+def _read(line: str) -> AttackConfig:
+    """The settings that `robbench attack` reads from a command line."""
+    words = shlex.split(line)
+    assert words[:3] == ["robbench", "attack", "at"]
+    given = get_command(app).commands["attack"].make_context("attack", words[2:]).params
+    called = {"attacks": "attack", "compile_": "compile"}
+    settings = {called.get(name, name): value for name, value in given.items()}
+    known = {field.name for field in dataclasses.fields(AttackConfig)}
+    return validate(
+        AttackConfig,
+        {name: value for name, value in settings.items() if name in known and value},
+        "attack",
+    )
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(AttackConfig)])
+def test_every_setting_is_in_the_command(name: str) -> None:
+    """Alone, and among all others: the command reads the value that the run was made with."""
+    alone = {name: UNUSUAL[name]}
+    if name in ("audit_attack", "adaptive"):
+        alone["audit"] = 30
+    for settings in (alone, UNUSUAL):
+        wanted = getattr(validate(AttackConfig, settings, "attack"), name)
+        assert wanted != getattr(AttackConfig(), name)
+        assert getattr(_read(_line(_made_with(settings))), name) == wanted
+
+
+def test_what_was_given_in_a_program_has_no_command() -> None:
+    """A model, data or an attack that no other process finds."""
+    assert attack_command(_row()) is not None
+    assert attack_command(_row(data="memory")) is None
+    assert attack_command(_row(model="net", model_arch="mine:Net", loss=None)) is None
+    assert attack_command(_row(attack="__main__:Mine")) is None
+
+
+def test_private_code_asks_for_trust() -> None:
+    """As the command does that reads a saved model of one's own."""
+    assert _line(_row(model_arch="mine:Net")).endswith(" --trust-code")
+
+
+def test_the_command_of_a_program_finds_its_runs(cli: Any, trained: Path, tmp_path: Path) -> None:
+    """Runs made from Python: the command plans those runs, which are there already."""
+    (first,) = package.attack("ce", "fgsm", "linf:0.1", limit=9, store_points=True, out=trained)
+    made = package.attack(
+        "ce",
+        ["pgd:steps=3", "fgsm"],
+        "linf:0.05,0.1",
+        limit="stratified=20",
+        max_queries=4,
+        precision="fp64",
+        replay=first.info["run_id"],
+        seed=3,
+        out=trained,
+    )
+    lines = {_line(one.info) for one in made}
+    assert len(lines) == 1
+    done = cli(f"{lines.pop().removeprefix('robbench ')} --dry-run --out {trained}")
+    assert done.code == 0, done.err
+    planned = json.loads(done.out)["runs"]
+    assert [run["run_id"] for run in planned] == [one.info["run_id"] for one in made]
+    assert all(run["done"] for run in planned)
 
 
 def test_a_run_without_a_record_has_one_made_of_its_row() -> None:
     """One --attack for each of the cascade; the number of samples only where it is a part."""
-    words = shlex.split(attack_command(_row()).line)
+    words = shlex.split(_line(_row()))
     assert words[:3] == ["robbench", "attack", "at"]
     given = list(zip(words[3::2], words[4::2], strict=True))
     assert [value for option, value in given if option == "--attack"] == ["pgd:steps=10", "apgd"]
@@ -83,9 +209,9 @@ def test_a_run_without_a_record_has_one_made_of_its_row() -> None:
         "--data": "cifar10[airplane,horse]",
         "--split": "test",
         "--seed": "3",
-        "--limit": "60",
+        "--limit": "first=60",
     }
-    assert "--limit" not in attack_command(_row(subset=None)).line
+    assert "--limit" not in _line(_row(subset=None))
 
 
 def test_an_audit_is_in_the_command() -> None:
@@ -93,17 +219,14 @@ def test_an_audit_is_in_the_command() -> None:
     asked = {"audit": 300, "adaptive": True}
     row = _row(audit_attack="apgd + square", config=json.dumps(asked))
     said = "--audit 300 --adaptive --audit-attack apgd --audit-attack square --threat"
-    assert said in attack_command(row).line
-    assert (
-        "adaptive"
-        not in attack_command(row | {"config": json.dumps({**asked, "adaptive": False})}).line
-    )
+    assert said in _line(row)
+    assert "adaptive" not in _line(row | {"config": json.dumps({**asked, "adaptive": False})})
 
 
 def test_the_record_comes_first() -> None:
     """It has options that no row has."""
     argv = json.dumps({"argv": ["/bin/robbench", "attack", "at", "--tag", "a b"]})
-    assert attack_command(_row(provenance=argv)).line == "robbench attack at --tag 'a b'"
+    assert _line(_row(provenance=argv)) == "robbench attack at --tag 'a b'"
 
 
 @given(st.lists(SETTINGS, max_size=4))

@@ -100,6 +100,9 @@ ANY_SIZE = (
     "budgets; "
     "robbench attack MODEL --attack fmn --threat l2:inf looks for the smallest."
 )
+NO_ATTACK_COMMAND = (
+    "No command gives {runs}: the model, the data or an attack was given in a program."
+)
 NO_COMMAND = (
     "How {models} was trained is not recorded as a command; config.json beside its "
     "weights has the settings."

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from robbench.core.errors import UserError
 from robbench.data.base import Split
 from robbench.store.partial import Partial
-from robbench.store.run import Run, read_points, read_run
+from robbench.store.run import Run, read_run
 from robbench.store.store import Store
+from robbench.tasks.attack.kept import Places, is_done, is_moved, places, point_batches
 from robbench.tasks.attack.plan import AttackPlan
 
 Rows = dict[int, dict[str, Any]]  # by sample_index
-SALVAGED = 256  # points in a shard
 
 
 def finished(plan: AttackPlan, store: Store) -> list[Run] | None:
@@ -22,16 +20,18 @@ def finished(plan: AttackPlan, store: Store) -> list[Run] | None:
 
     None where one is missing, lacks points, or is being made again.
     """
-    if not all(store.has(run_id) for run_id in plan.run_ids) or any(
-        store.partial(run_id).rows() for run_id in plan.run_ids
-    ):
-        return None  # shards: a --force run was stopped
-    runs = [read_run(store.run_path(run_id)) for run_id in plan.run_ids]
-    if plan.config.store_points and any(
-        _lacks_points(run.samples.to_pylist(), _point_ids(store, run)) for run in runs
-    ):
+    points = plan.config.store_points
+    if not all(is_done(store, run_id, points=points) for run_id in plan.run_ids):
         return None
-    return runs
+    return [read_run(store.run_path(run_id)) for run_id in plan.run_ids]
+
+
+def places_of(
+    plan: AttackPlan, store: Store, *, shared: bool = False, again: bool = False
+) -> Places:
+    """Where the samples of a plan are kept, see `places`."""
+    points = plan.config.store_points
+    return places(store, plan.run_ids, points=points, shared=shared, again=again)
 
 
 def mend(plan: AttackPlan, store: Store) -> None:
@@ -43,38 +43,78 @@ def mend(plan: AttackPlan, store: Store) -> None:
     """
     if not all(store.has(run_id) for run_id in plan.run_ids):
         return
-    partials = [store.partial(run_id) for run_id in plan.run_ids]
-    if _has_leftovers(partials):
-        for partial in partials:
+    own = places_of(plan, store, again=True).partials
+    if _has_leftovers(own):
+        for partial in own:
             partial.discard()
-    elif _is_bare(plan, partials) and not finished(plan, store):
-        for partial, run_id in reversed(list(zip(partials, plan.run_ids, strict=True))):
-            _salvage(partial, store, read_run(store.run_path(run_id)))
+    elif _is_bare(plan, own) and not finished(plan, store):
+        runs = [read_run(store.run_path(run_id)) for run_id in plan.run_ids]
+        for n, partial in reversed(list(enumerate(own))):
+            _salvage(plan, partial, store, runs[: n + 1])
+
+
+def take_over(plan: AttackPlan, store: Store, found: Places) -> None:
+    """Keep in their places what finished runs of the plan say; for one process at a time.
+
+    What breaks a sample at one budget counts at the larger ones, so that these samples are decided.
+    """
+    runs: list[Run] = []
+    last: Partial | None = None
+    for n, (run_id, partial) in enumerate(zip(plan.run_ids, found.partials, strict=True)):
+        if run_id in found.kept:
+            last = partial
+            runs.append(read_run(store.run_path(run_id)))
+            # What an audit at a budget between has found, nothing says then.
+            if not partial.rows() and (plan.audit is None or len(runs) == n + 1):
+                _salvage(plan, partial, store, runs)
+        elif last is not None and _decides_larger(plan):
+            _hand_on(last, partial, run_id)
+
+
+def _decides_larger(plan: AttackPlan) -> bool:
+    """Whether a sample that is broken has the same row at every larger budget.
+
+    Where the attacks see another model, the last look may find that at the end only.
+    """
+    return plan.config.precision == "fp32" and not plan.config.compile
+
+
+def _hand_on(smaller: Partial, larger: Partial, run_id: str) -> None:
+    """The samples that are broken at a smaller budget, to those of a larger one."""
+    known = {row["sample_id"] for row in larger.rows()}
+    broken = [row for row in smaller.rows() if row["adversarial"] and row["sample_id"] not in known]
+    if not broken:
+        return
+    ids = {row["sample_id"] for row in broken}
+    for table in smaller.points():
+        larger.append_points(
+            [{**row, "run_id": run_id} for row in table.to_pylist() if row["sample_id"] in ids]
+        )
+    larger.append([{**row, "run_id": run_id} for row in broken])
 
 
 def to_mend(plan: AttackPlan, store: Store) -> bool:
     """Whether `mend` may have something to do."""
-    partials = [store.partial(run_id) for run_id in plan.run_ids]
+    own = places_of(plan, store, again=True).partials
     return all(store.has(run_id) for run_id in plan.run_ids) and (
-        _has_leftovers(partials) or _is_bare(plan, partials)
+        _has_leftovers(own) or _is_bare(plan, own)
     )
 
 
-def _has_leftovers(partials: Sequence[Partial]) -> bool:
-    kept = [_by_index(partial.rows()).keys() for partial in partials]
-    return not all(kept[0] >= found for found in kept)
+def _has_leftovers(own: Sequence[Partial]) -> bool:
+    found = [_by_index(partial.rows()).keys() for partial in own]
+    return not all(found[0] >= each for each in found)
 
 
-def _is_bare(plan: AttackPlan, partials: Sequence[Partial]) -> bool:
+def _is_bare(plan: AttackPlan, own: Sequence[Partial]) -> bool:
     """Whether finished runs have to have points, and have no shards."""
-    return plan.config.store_points and not any(partial.rows() for partial in partials)
+    return plan.config.store_points and not any(partial.rows() for partial in own)
 
 
-def decided(plan: AttackPlan, store: Store) -> list[Rows]:
+def decided(plan: AttackPlan, partials: Sequence[Partial]) -> list[Rows]:
     """The rows that need not be made again, of each budget."""
-    partials = [store.partial(run_id) for run_id in plan.run_ids]
-    kept = [of_split(partial.rows(), plan.subject.split) for partial in partials]
-    return _complete(plan, kept, partials)
+    found = [of_split(partial.rows(), plan.subject.split) for partial in partials]
+    return _complete(plan, found, partials)
 
 
 def decided_by_all(levels: Sequence[Rows]) -> set[int]:
@@ -85,24 +125,24 @@ def decided_by_all(levels: Sequence[Rows]) -> set[int]:
 def left_to_others(plan: AttackPlan, store: Store) -> str:
     """How many samples of a plan other parts have still to decide, in words."""
     size = len(plan.subject.split)
-    left = size - len(decided_by_all(decided(plan, store)))
+    partials = places_of(plan, store).partials
+    left = size - len(decided_by_all(decided(plan, partials)))
     return f"{left} of {size} samples are left to other parts, the last of which writes the run"
 
 
-def audited(plan: AttackPlan, store: Store) -> list[Rows]:
+def audited(plan: AttackPlan, partials: Sequence[Partial]) -> list[Rows]:
     """The rows of samples that the audit need not decide again, of each budget."""
-    partials = [store.partial(run_id) for run_id in plan.run_ids]
-    kept = [of_split(partial.audited_rows(), plan.subject.split) for partial in partials]
-    return _complete(plan, kept, partials)
+    found = [of_split(partial.audited_rows(), plan.subject.split) for partial in partials]
+    return _complete(plan, found, partials)
 
 
-def _complete(plan: AttackPlan, kept: Sequence[Rows], partials: Sequence[Partial]) -> list[Rows]:
+def _complete(plan: AttackPlan, found: Sequence[Rows], partials: Sequence[Partial]) -> list[Rows]:
     """The rows of samples whose points are kept too, where they have to be."""
     if not plan.config.store_points:
-        return list(kept)
+        return list(found)
     return [
-        with_points(found, partial.samples_with_points())
-        for found, partial in zip(kept, partials, strict=True)
+        with_points(rows, partial.samples_with_points())
+        for rows, partial in zip(found, partials, strict=True)
     ]
 
 
@@ -119,45 +159,31 @@ def of_split(rows: Sequence[dict[str, Any]], split: Split) -> Rows:
     }
 
 
-def _salvage(partial: Partial, store: Store, run: Run) -> None:
-    """What a finished run still has, as shards: it goes on from there.
+def _salvage(plan: AttackPlan, partial: Partial, store: Store, runs: Sequence[Run]) -> None:
+    """What the last of some finished runs, by budget, has, as shards: it goes on from there.
 
-    Of audited samples it does not have what they were before the audit.
+    Of samples audited at its budget or a smaller one it does not have what they were before that.
     """
-    ids: set[int] = set()
-    for batch in _batches(store, run):
-        partial.append_points(batch)
-        ids |= {row["sample_id"] for row in batch}
-    whole = [row for row in run.samples.to_pylist() if not row["audited"]]
-    rows = with_points(_by_index(whole), ids)
-    partial.append([{**row, "audited": None} for row in rows.values()])
+    rows = _by_index(runs[-1].samples.to_pylist())
+    if plan.audit is not None:
+        known = {i for run in runs for i, row in _by_index(_audits(run)).items() if row["audited"]}
+        rows = {i: {**row, "audited": None} for i, row in rows.items() if i not in known}
+    if plan.config.store_points:
+        ids: set[int] = set()
+        for batch in point_batches(store, runs[-1]):
+            partial.append_points(batch)
+            ids |= {row["sample_id"] for row in batch}
+        rows = with_points(rows, ids)
+    partial.append(list(rows.values()))
 
 
-def _batches(store: Store, run: Run) -> Iterator[list[dict[str, Any]]]:
-    try:
-        points = read_points(store.run_path(run.info["run_id"]))
-        while batch := list(itertools.islice(points, SALVAGED)):
-            yield [row for row in batch if row["run_id"] == run.info["run_id"]]
-    except UserError:  # missing or damaged
-        return
-
-
-def _point_ids(store: Store, run: Run) -> set[int]:
-    return {row["sample_id"] for batch in _batches(store, run) for row in batch}
-
-
-def _lacks_points(rows: Sequence[Mapping[str, Any]], ids: set[int]) -> bool:
-    return any(_moved(row) and row["sample_id"] not in ids for row in rows)
+def _audits(run: Run) -> list[dict[str, Any]]:
+    return list(run.samples.select(["sample_index", "audited"]).to_pylist())
 
 
 def with_points(rows: Rows, ids: set[int]) -> Rows:
     """A sample is decided together with its point."""
-    return {i: row for i, row in rows.items() if row["sample_id"] in ids or not _moved(row)}
-
-
-def _moved(row: Mapping[str, Any]) -> bool:
-    """Whether the worst point is another than the clean input, which is not stored, or unknown."""
-    return bool(row["dist_linf"] != 0)
+    return {i: row for i, row in rows.items() if row["sample_id"] in ids or not is_moved(row)}
 
 
 def _by_index(rows: Sequence[dict[str, Any]]) -> Rows:

@@ -24,7 +24,7 @@ from robbench.store.run import read_run
 from robbench.store.settings import audit_asked
 from robbench.store.store import Store
 from robbench.tasks.attack.bounds import looks_of_entries, queries_of_entries
-from robbench.tasks.attack.earlier import decided_by_all, of_split
+from robbench.tasks.attack.earlier import decided_by_all, of_split, places_of
 from robbench.tasks.attack.identity import attack_codes, full_specs
 from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.forecast import device_text
@@ -117,7 +117,7 @@ def _undecided(plan: AttackPlan, store: Store | None, force: bool) -> tuple[int,
     drawn = min(drawn, size)
     if store is None or force:
         return size, drawn
-    partials = [store.partial(run_id) for run_id in plan.run_ids]
+    partials = places_of(plan, store).partials
     shards = [of_split(partial.rows(), plan.subject.split) for partial in partials]
     if not any(shards) and all(store.has(run_id) for run_id in plan.run_ids):
         return 0, 0

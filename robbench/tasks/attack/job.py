@@ -21,9 +21,12 @@ from robbench.tasks.attack.earlier import (
     decided_by_all,
     finished,
     mend,
+    places_of,
+    take_over,
     to_mend,
 )
 from robbench.tasks.attack.identity import code_modules
+from robbench.tasks.attack.kept import Places
 from robbench.tasks.attack.merge import left_by
 from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.attack.points import points_to_replay
@@ -43,11 +46,13 @@ from robbench.tasks.signals import StopFlag
 class Outcome(NamedTuple):
     """The runs of a plan, none when a signal came first or samples are left to other parts.
 
-    `fresh` is False when they were already in the store.
+    `fresh` is False when they were already in the store. `kept`: the ids of those that were, where
+    others were not.
     """
 
     runs: list[Run]
     fresh: bool
+    kept: Sequence[str] = ()
 
 
 class PartDone(NamedTuple):
@@ -99,10 +104,13 @@ class AttackJob:
                 mend(plan, store)
                 if runs := finished(plan, store):  # by the process that held the lock
                     return Outcome(runs, fresh=False)
-            partials = [store.partial(run_id) for run_id in plan.run_ids]
+            places = places_of(plan, store, again=force)
+            if not force:
+                take_over(plan, store, places)
             session = AttackSession(plan, replay, step_seconds(plan, self.forecast), self.clean)
+            partials = places.partials
             earlier = self._earlier(partials, force)
-            self._keep(partials)
+            self._keep(places)
             rows = self._decide(session, partials, earlier, keep=plan.config.store_points)
             if len(rows[-1]) < len(plan.subject.split):
                 return Outcome([], fresh=True)
@@ -111,7 +119,8 @@ class AttackJob:
                 if not second.complete:
                     return Outcome([], fresh=True)
                 rows = second.rows()
-            return Outcome(self._write(session, partials, rows, len(earlier[-1])), fresh=True)
+            runs = self._write(session, places, rows, len(earlier[-1]))
+            return Outcome(runs, fresh=True, kept=places.kept)
 
     def run_part(self, *, again: bool = False, audit: bool = False) -> PartDone:
         """Decide the samples of the plan's part, as several processes may at once.
@@ -133,26 +142,30 @@ class AttackJob:
         ):
             if not again and finished(plan, store):
                 return PartDone(whole=True, audited=True)
-            partials = [store.partial(run_id, shared=True) for run_id in plan.run_ids]
             begun = [f"{run_id}.begun" for run_id in plan.run_ids]
             with store.locked(begun, say=self.listener.detail, asked_to_stop=asked):
-                self._keep(partials)
+                places = places_of(plan, store, shared=True, again=again)
+                if not again:
+                    take_over(plan, store, places)
+                self._keep(places)
             session = AttackSession(plan, replay, step_seconds(plan, self.forecast))
+            partials = places.partials
             self._decide(session, partials, self._earlier(partials, force=False), keep=True)
-            levels = decided(plan, store)
+            levels = decided(plan, partials)
             whole = len(decided_by_all(levels)) == len(plan.subject.split)
             if not audit or not whole or self.stop:
                 return PartDone(whole, audited=False)
             second = self._audit(session, partials, [list(rows.values()) for rows in levels])
             return PartDone(whole, second.complete)
 
-    def _keep(self, partials: Sequence[Partial]) -> None:
+    def _keep(self, places: Places) -> None:
         """Keep the private code and the model's answers, before files are edited meanwhile."""
         plan = self.plan
         modules = code_modules(plan.subject, plan.all_entries)
-        for run_id, partial in zip(plan.run_ids, partials, strict=True):
-            keep_code(self.store.code_path(run_id), modules)
-            partial.keep_answers(plan.subject.answers)
+        for run_id, partial in zip(plan.run_ids, places.partials, strict=True):
+            if run_id not in places.kept:
+                keep_code(self.store.code_path(run_id), modules)
+                partial.keep_answers(plan.subject.answers)
 
     def _earlier(self, partials: Sequence[Partial], force: bool) -> list[list[Row]]:
         """For each budget the rows of the samples that are decided at all; none with `force`.
@@ -163,7 +176,7 @@ class AttackJob:
             for partial in partials:
                 partial.discard()
             return [[] for _ in partials]
-        levels = decided(self.plan, self.store)
+        levels = decided(self.plan, partials)
         own = self.plan.part.of(len(self.plan.subject.split))
         known = decided_by_all(levels).intersection(own)
         if known:
@@ -231,7 +244,7 @@ class AttackJob:
             parts = (part.to_pylist() for part in partials[eps_index].points())
             return [row for part in parts for row in part if row["sample_id"] in ids]
 
-        known = audited(self.plan, self.store)
+        known = audited(self.plan, partials)
         second = AuditPass(session, rows, known, stored=stored, say=self.listener.say)
         watch = audit_shown_on(self.bar, self.plan)
         with shards.flushing_on_stop(stop):
@@ -244,21 +257,22 @@ class AttackJob:
     def _write(
         self,
         session: AttackSession,
-        partials: Sequence[Partial],
+        places: Places,
         rows: Sequence[Sequence[Row]],
         resumed: int,
     ) -> list[Run]:
-        plan, seconds = self.plan, session.seconds
-        paths = []
-        for eps_index, (found, partial) in enumerate(zip(rows, partials, strict=True)):
+        plan, store, seconds = self.plan, self.store, session.seconds
+        for eps_index, (found, partial) in enumerate(zip(rows, places.partials, strict=True)):
+            if plan.run_ids[eps_index] in places.kept:
+                continue
             ordered = sorted(found, key=lambda row: row["sample_index"])
             points = partial.points() if plan.config.store_points else None
             row = session.run_row(eps_index, ordered, wall=seconds, resumed=resumed)
-            paths.append(self.store.write(row, ordered, points, keep_shards=True))
+            store.write(row, ordered, points, keep_shards=True)
         # Once all is written: a budget whose shards are gone would be attacked again.
-        for partial in partials:
+        for partial in places.partials:
             partial.discard()
-        return [read_run(path) for path in paths]
+        return [read_run(store.run_path(run_id)) for run_id in plan.run_ids]
 
 
 def _outcome(row: Mapping[str, Any]) -> str:

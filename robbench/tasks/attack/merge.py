@@ -19,6 +19,7 @@ from robbench.store.row import RUN_ID
 from robbench.store.store import Store
 from robbench.tasks.attack.earlier import Rows, decided_by_all, with_points
 from robbench.tasks.attack.facts import read_flag_facts
+from robbench.tasks.attack.kept import kept
 from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.attack.rows import finished_row
 from robbench.tasks.attack.session import AttackSession
@@ -139,7 +140,8 @@ def _merge(
             done = not missing and _write(store, left)
     else:
         done = False
-    row, words = left.row, attack_command(left.row).line
+    row, command = left.row, attack_command(left.row)
+    words = "" if command is None else command.line
     return Merged(
         left.run_ids,
         row["model"],
@@ -149,12 +151,18 @@ def _merge(
         missing,
         left.audit,
         done or all(map(store.has, left.run_ids)),
-        None if done else words + ("" if " --out" in words else place(store.root)),
+        None if done or not words else words + ("" if " --out" in words else place(store.root)),
     )
 
 
+def _to_write(store: Store, left: Left) -> list[str]:
+    """The runs that are not finished; all where they are being made again."""
+    done = kept(store, left.run_ids, points=left.points)
+    return [run_id for run_id in left.run_ids if run_id not in done]
+
+
 def _levels(store: Store, left: Left) -> Iterator[Rows]:
-    for run_id in left.run_ids:
+    for run_id in _to_write(store, left):
         partial = store.partial(run_id)
         found = partial.rows()
         rows = {row["sample_index"]: row for row in found if row["sample_index"] < left.samples}
@@ -180,7 +188,8 @@ def _digest(facts: Iterable[tuple[int, int, int]]) -> str:
 
 
 def _write(store: Store, left: Left) -> bool:
-    for run_id, rows in zip(left.run_ids, _levels(store, left), strict=True):
+    run_ids = _to_write(store, left)
+    for run_id, rows in zip(run_ids, list(_levels(store, left)), strict=True):
         own = _read(store, run_id)
         if own is None:
             return False
@@ -196,6 +205,6 @@ def _write(store: Store, left: Left) -> bool:
         )
         points = store.partial(run_id).points() if left.points else None
         store.write(row, ordered, points, keep_shards=True)
-    for run_id in left.run_ids:
+    for run_id in run_ids:
         store.partial(run_id).discard()
     return True

@@ -17,7 +17,7 @@ from robbench.execution.task import Engine, Outcome, Task
 from robbench.store.address.copies import mirror_of
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
-from robbench.tasks.attack.earlier import decided, decided_by_all, finished
+from robbench.tasks.attack.earlier import decided, decided_by_all, finished, places_of
 from robbench.tasks.attack.job import AttackJob
 from robbench.tasks.attack.plan import AttackPlan, plan_attacks
 from robbench.tasks.in_worker import WorkerBar, WorkerListener
@@ -101,7 +101,8 @@ class Crew(NamedTuple):
                 for run_id in plan.run_ids:
                     self.store.partial(run_id).discard()
         own = set(plan.part.of(len(plan.subject.split)))
-        if not own <= decided_by_all(decided(plan, self.store)):
+        places = places_of(plan, self.store, again=force)
+        if not own <= decided_by_all(decided(plan, places.partials)):
             self._round(job, again=force, audit=False)
         if plan.audit is None or plan.part.count > 1:
             return

@@ -17,7 +17,7 @@ from robbench.store.run import Run, tags_of
 from robbench.store.store import Store
 from robbench.tasks.attack.earlier import finished, left_to_others
 from robbench.tasks.attack.forecast import forecast_attack
-from robbench.tasks.attack.job import AttackJob, Outcome
+from robbench.tasks.attack.job import AttackJob
 from robbench.tasks.attack.parts import Crew, Workers
 from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.attack.points import points_to_replay
@@ -142,6 +142,7 @@ def _attack_plan(
             outcome.runs,
             store,
             fresh=outcome.fresh,
+            kept=outcome.kept,
             say=listener.say,
             asked_to_stop=stop.check,
         )
@@ -149,8 +150,14 @@ def _attack_plan(
     if not outcome.fresh:
         listener.say(
             f"run {' '.join(plan.run_ids)} ({plan.title}) is in the store already"
-            f"{_kept(plan, outcome)}; nothing to do (--force runs it again)"
+            f"{_called(plan, outcome.runs)}; nothing to do (--force runs it again)"
         )
+    for run in outcome.runs:
+        if run.info["run_id"] in outcome.kept:
+            listener.say(
+                f"run {run.info['run_id']} ({plan.label} {run.info['threat']}) was in the store "
+                f"already{_called(plan, [run])}; it stays as it is (--force runs it again)"
+            )
     found = []
     for n, (run, rows) in enumerate(zip(outcome.runs, checks, strict=True)):
         said = [audit(run.info), *loaded(run.info), disagreements(run.info)]
@@ -161,12 +168,12 @@ def _attack_plan(
     return found
 
 
-def _kept(plan: AttackPlan, outcome: Outcome) -> str:
+def _called(plan: AttackPlan, runs: Sequence[Run]) -> str:
     """What finished runs are called, where that is not what the plan says."""
     said = []
-    if names := {run.info["model"] for run in outcome.runs} - {plan.label}:
+    if names := {run.info["model"] for run in runs} - {plan.label}:
         said.append(f" as {', '.join(sorted(names))}")
-    tags = {tag for run in outcome.runs for tag in tags_of(run.info)}
+    tags = {tag for run in runs for tag in tags_of(run.info)}
     if missing := [tag for tag in plan.config.tag if tag not in tags]:
         said.append(f" without tag {', '.join(missing)}")
     return " and".join(said)

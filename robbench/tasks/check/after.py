@@ -33,10 +33,13 @@ def check_after(
     store: Store,
     *,
     fresh: bool = True,
+    kept: Sequence[str] = (),
     say: Callable[[str], None] = lambda text: None,
     asked_to_stop: Callable[[], None] = lambda: None,
 ) -> list[list[dict[str, Any]]]:
-    """The automatic checks of the runs of one plan: made where it is fresh, or none were left.
+    """The automatic checks of the runs of one plan: made where they are fresh, or have none.
+
+    kept: ids of runs that are not fresh.
 
     They are what rows and points say of each run, and of the largest budget a little more: on
     AFTER_SLICE samples, with the checks that cost AFTER_COST queries per sample at most, as long as
@@ -50,9 +53,9 @@ def check_after(
     with store.locked(ids, say=say, asked_to_stop=asked_to_stop):
         return [
             _check_after(plan, run, threat, store, last=run is runs[-1])
-            if fresh or not store.has_checks(run.info["run_id"])
-            else store.checks(run.info["run_id"])
-            for run, threat in zip(runs, plan.threats, strict=True)
+            if (fresh and run_id not in kept) or not store.has_checks(run_id)
+            else store.checks(run_id)
+            for run_id, run, threat in zip(ids, runs, plan.threats, strict=True)
         ]
 
 

@@ -92,12 +92,12 @@ def test_what_shards_hold_is_decided(tmp_path: Path, plan: Any, make_samples: An
     """By place; where points are to be kept, only with its point or surely unmoved."""
     store, rows = Store(tmp_path), _rows(make_samples)
     store.partial("aaaa").append(rows[:12])
-    (found,) = decided(plan, store)
+    (found,) = decided(plan, [store.partial("aaaa")])
     assert sorted(found) == list(range(12))
     plan.config.store_points = True
     rows = [{**row, "dist_linf": (0.0, 0.1, None)[row["sample_index"] % 3]} for row in rows]
     store.partial("aaaa").append(rows[12:])
-    (found,) = decided(plan, store)
+    (found,) = decided(plan, [store.partial("aaaa")])
     moved = [row["sample_index"] for row in rows[12:] if row["dist_linf"] != 0]
     assert set(moved).isdisjoint(found)
     assert {i for i in range(12, 20) if i not in moved} <= set(found)

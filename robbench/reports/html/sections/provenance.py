@@ -10,7 +10,13 @@ from typing import Any
 from robbench.analysis.commands import Command, attack_command, shared_settings
 from robbench.analysis.series import model_names, name_of
 from robbench.reports import texts
-from robbench.reports.html.captions import DIGESTS, NO_COMMAND, VERIFY_CODE, VERIFY_TABLES
+from robbench.reports.html.captions import (
+    DIGESTS,
+    NO_ATTACK_COMMAND,
+    NO_COMMAND,
+    VERIFY_CODE,
+    VERIFY_TABLES,
+)
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.page import Cell, Commands, Facts, Head, Notes, Section, Table
 
@@ -98,7 +104,8 @@ def reproduce(material: ReportData) -> Section:
         for command in (*done.starts, done.command)
         if command
     ]
-    attacks = [attack_command(run.info) for run in material.runs]
+    commands = {run.info["run_id"]: attack_command(run.info) for run in material.runs}
+    attacks = [command for command in commands.values() if command]
     known = shared_settings([*trained, *attacks])
     versions = dict.fromkeys(run.info["robbench_version"] for run in material.runs)
     blocks: list[Any] = [
@@ -117,7 +124,10 @@ def reproduce(material: ReportData) -> Section:
         blocks.append(Commands("Train", _lines(trained, known)))
     if lost := [name for name, done in material.trainings.items() if not done.command]:
         blocks.append(Notes([NO_COMMAND.format(models=", ".join(lost))]))
-    blocks.append(Commands("Attack", _lines(attacks, known)))
+    if attacks:
+        blocks.append(Commands("Attack", _lines(attacks, known)))
+    if lost := [f"run {run_id}" for run_id, command in commands.items() if not command]:
+        blocks.append(Notes([NO_ATTACK_COMMAND.format(runs=", ".join(lost))]))
     blocks += [Commands("This page", [material.command])] if material.command else []
     return Section("reproduce", "How to reproduce", blocks)
 
