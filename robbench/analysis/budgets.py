@@ -10,6 +10,8 @@ from robbench.core.corruptions import is_corruption
 from robbench.core.spec import parse_number
 from robbench.core.threat_text import ThreatText, split_threat
 
+_DECIDES_NOTHING = ("threat", "name", "tag", "measure", "batch_size")
+
 
 def curve(info: Mapping[str, Any]) -> list[ThreatText]:
     """The threat models of a run's norm that its command had, as they were written.
@@ -31,6 +33,18 @@ def smaller_budgets(info: Mapping[str, Any]) -> list[str]:
     """
     found = [each.strip() for threat in curve(info) for each in threat.budget.split(",")]
     return [budget for budget in found if _eps(budget) < info["eps"]]
+
+
+def way(info: Mapping[str, Any]) -> list[float]:
+    """The budgets that a run's samples went through, ascending: the smaller ones, then its own."""
+    smaller = sorted(_eps(budget) for budget in smaller_budgets(info))
+    return [round(eps, 9) for eps in (*smaller, info["eps"])]
+
+
+def settings_beside_budgets(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run but for its budgets, and for what decides no verdict."""
+    given: dict[str, Any] = json.loads(info["config"])
+    return {name: value for name, value in given.items() if name not in _DECIDES_NOTHING}
 
 
 def _eps(budget: str) -> float:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robbench.analysis.budgets import smaller_budgets
+from robbench.analysis.budgets import settings_beside_budgets, smaller_budgets, way
 from robbench.core.corruptions import is_corruption
 from robbench.core.errors import UserError
 from robbench.core.status import UNFINISHED
@@ -30,6 +30,9 @@ COLUMNS = (
 UNKNOWN, FAILED, BROKE = -1, 0, 1
 AT_THE_END = 2**31 - 1
 """The step of a success that was only seen when the attack was over."""
+
+_OF_CURVE = ("norm", "target", "model_hash", "model_arch", "attack_params", "seed", "data_hash")
+"""Columns in which the runs of a security curve agree."""
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -207,12 +210,14 @@ def _broken_below(run: Run, runs: Sequence[Run]) -> set[int]:
     """
     if not (smaller := smaller_budgets(run.info)):
         return set()
-    same = ("model_hash", "model_arch", "attack_params", "seed", "data_hash", "config")
+    own = way(run.info)
     below = [
         other
         for other in runs
-        if other.info["eps"] < run.info["eps"]
-        and all(other.info[name] == run.info[name] for name in same)
+        if len(theirs := way(other.info)) < len(own)
+        and theirs == own[: len(theirs)]
+        and all(other.info[name] == run.info[name] for name in _OF_CURVE)
+        and settings_beside_budgets(other.info) == settings_beside_budgets(run.info)
     ]
     if len(below) < len(smaller):
         raise UserError(

@@ -119,6 +119,21 @@ def test_what_a_smaller_budget_broke_was_not_attacked_again(run: Callable[..., R
         tried([large], SHORT)
 
 
+def test_a_smaller_budget_may_be_of_a_command_of_its_own(run: Callable[..., Run]) -> None:
+    """With another name and tag; not one with other settings, nor one of another curve."""
+    usual = {"limit": 3, "name": None, "tag": []}
+    config = json.dumps({**usual, "threat": ["linf:0.1,0.2"], "name": "other"})
+    large = run("bbbb", "a", [(1, "a"), (2, "a"), (3, None)], eps=0.2, config=config)
+    own = {"threat": ["linf:0.1"], "tag": ["night=1"]}
+    rows = [(1, "a"), (2, None), (3, None)]
+    small = run("aaaa", "a", rows, config=json.dumps(usual | own))
+    assert tried([small, large], SHORT).left_out == 1
+    for changes in ({"limit": 4}, {"threat": ["linf:0.05,0.1"]}):
+        odd = run("cccc", "a", rows, config=json.dumps(usual | own | changes))
+        with pytest.raises(UserError, match="run bbbb"):
+            tried([large, odd], SHORT)
+
+
 def test_classes_are_those_of_the_model(run: Callable[..., Run]) -> None:
     """As it answered before the attack; of an older run, as many as labels and predictions say."""
     answers = json.dumps({"made": [[0.0] * 7], "samples": [], "spread": 0.0})
