@@ -59,13 +59,15 @@ def _of_the_whole(words: Sequence[str]) -> Iterator[str]:
 def attack_command(info: Mapping[str, Any]) -> Command | None:
     """The command that gives a run: the recorded one, else one made from its runs row.
 
-    None where there is none: model, data or an attack were given in a program.
+    None where there is none: model, data or an attack were given in a program, or a gate has
+    attacked samples until it had decided.
     """
     if command := recorded_command(json.loads(info["provenance"] or "{}")):
         return command
     settings = _settings(info)
-    specs = [*settings["attack"], *(settings.get("audit_attack") or ())]
-    if from_memory(info) or info["data"] == "memory" or any("__main__" in spec for spec in specs):
+    specs = [*settings["attack"], *settings["audit_attack"]]
+    in_program = from_memory(info) or any("__main__" in spec for spec in specs)
+    if in_program or info["data"] == "memory" or "gate" in settings:
         return None
     words = ["robbench", "attack", attacked_model(info)]
     for name, value in settings.items():

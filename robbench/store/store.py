@@ -9,7 +9,8 @@ ROOT/results/{measures,sample_measures}/<run_id>.parquet   what `measure` found
 ROOT/results/checks/<subject>.parquet    what `check` found, of a run or of a model
 ROOT/results/certificates/<id>.parquet   what `certify` proved, of a model, threat and method
 ROOT/results/code/<run_id>/              copies of the private code behind a run, if there is any
-ROOT/results/partial/<run_id>/NNNNNN*.parquet  finished samples of an incomplete run; answers.json
+ROOT/results/partial/<run_id>/NNNNNN*.parquet  finished samples of an incomplete run; answers.json;
+                                         folders of points, audited and other runs' samples
 ROOT/results/locks/<run_id>.lock.*       while processes work on the run: who, renewed as they do
 """
 

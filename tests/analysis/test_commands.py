@@ -162,11 +162,12 @@ def test_every_setting_is_in_the_command(name: str) -> None:
 
 
 def test_what_was_given_in_a_program_has_no_command() -> None:
-    """A model, data or an attack that no other process finds."""
+    """A model, data or an attack that no other process finds; nor has a gate's own run."""
     assert attack_command(_row()) is not None
     assert attack_command(_row(data="memory")) is None
     assert attack_command(_row(model="net", model_arch="mine:Net", loss=None)) is None
     assert attack_command(_row(attack="__main__:Mine")) is None
+    assert attack_command(_row(config=json.dumps({"gate": {"max_drop": 1}}))) is None
 
 
 def test_private_code_asks_for_trust() -> None:

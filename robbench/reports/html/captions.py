@@ -101,7 +101,8 @@ ANY_SIZE = (
     "robbench attack MODEL --attack fmn --threat l2:inf looks for the smallest."
 )
 NO_ATTACK_COMMAND = (
-    "No command gives {runs}: the model, the data or an attack was given in a program."
+    "No command gives {runs}: the model, the data or an attack was given in a program, or a gate "
+    "has attacked samples until it had decided."
 )
 NO_COMMAND = (
     "How {models} was trained is not recorded as a command; config.json beside its "

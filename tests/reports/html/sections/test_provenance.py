@@ -34,3 +34,17 @@ def test_the_model_that_training_began_with_is_trained_first(add_run):
     blocks = reproduce(ReportData([run], trainings)).blocks
     (train,) = [one for one in blocks if isinstance(one, Commands) and one.title == "Train"]
     assert train.lines == [first.line, second.line]
+
+
+def test_a_run_that_no_command_gives_is_named(add_run):
+    """Its command is not made up."""
+    kept, lost = add_run("a" * 12)[1], add_run("b" * 12, data="memory")[1]
+    blocks = reproduce(ReportData([kept, lost])).blocks
+    (attacks,) = [one for one in blocks if isinstance(one, Commands) and one.title == "Attack"]
+    (note,) = [one for one in blocks if isinstance(one, Notes)]
+    assert len(attacks.lines) == 1
+    assert note.lines[0].startswith(f"No command gives run {'b' * 12}: ")
+    assert not any(
+        isinstance(one, Commands) and one.title == "Attack"
+        for one in reproduce(ReportData([lost])).blocks
+    )
