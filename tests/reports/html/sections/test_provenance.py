@@ -38,7 +38,7 @@ def test_the_model_that_training_began_with_is_trained_first(add_run):
 
 def test_a_run_that_no_command_gives_is_named(add_run):
     """Its command is not made up."""
-    kept, lost = add_run("a" * 12)[1], add_run("b" * 12, data="memory")[1]
+    kept, lost = add_run("a" * 12)[1], add_run("b" * 12, data="memory", provenance="{}")[1]
     blocks = reproduce(ReportData([kept, lost])).blocks
     (attacks,) = [one for one in blocks if isinstance(one, Commands) and one.title == "Attack"]
     (note,) = [one for one in blocks if isinstance(one, Notes)]
