@@ -218,7 +218,7 @@ def test_the_commands_are_the_recorded_ones(page, add_run):
         (
             [bare],
             "robbench attack ce --attack fgsm --attack pgd --threat linf:0.1 --data digits "
-            "--split test --seed 0 --limit 9",
+            "--split test --seed 0 --limit first=9",
         ),
         ([set_], "export ROBBENCH_SEED='a b'"),
         ([bare, set_], "ROBBENCH_SEED='a b' robbench attack m"),
