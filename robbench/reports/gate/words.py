@@ -58,6 +58,8 @@ def sentence(check: GateCheck) -> str:
     )
     if check.decision == "not shown":
         return between
+    if check.needed is None and not math.isfinite(check.high - check.low):
+        return f"{between}; of so many samples no perturbation was found that there is no telling"
     if check.needed is None:
         return f"{between}; too near to what is tolerated for any number of samples to tell"
     about = "about" if math.isfinite(check.low) else "at least"  # too few for an interval

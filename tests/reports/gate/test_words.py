@@ -74,6 +74,12 @@ MEDIAN = {
         ),
         (
             "undecided",
+            {**MEDIAN, "low": 0.2, "high": math.inf, "needed": None},
+            "median margin fell by 0.5 (3 to 2.5, 500 samples): the drop is between +0.2 and +inf, "
+            "1 tolerated; of so many samples no perturbation was found that there is no telling",
+        ),
+        (
+            "undecided",
             {"needed": None},
             "robust accuracy fell by 5.0 points (60.0% to 55.0%, 500 samples): the drop is "
             "between +2.0 and +8.0, 10.0 points tolerated; too near to what is tolerated "
