@@ -95,7 +95,10 @@ def test_without_a_tolerance_nothing_is_decided(these: bool) -> None:
     assert (found.decision, found.drop) == ("not shown", 19 / 36)
 
 
-@pytest.mark.parametrize(("truth", "answer"), [(0.05, "pass"), (0.0, "pass"), (0.12, "regression")])
+@pytest.mark.parametrize(
+    ("truth", "answer"),
+    [(0.05, "pass"), (0.0, "pass"), pytest.param(0.12, "regression", marks=pytest.mark.slow)],
+)
 def test_an_answer_is_wrong_as_rarely_as_it_says(truth: float, answer: str) -> None:
     """At a true drop on the limit and on either side of it, in 400 simulated gates."""
     rng, tolerance, alpha, wrong = np.random.default_rng(1), 0.05, 0.1, 0

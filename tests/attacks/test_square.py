@@ -403,6 +403,7 @@ def test_the_models_answer_is_left_alone() -> None:
     assert torch.equal(memory, before)
 
 
+@pytest.mark.slow
 def test_options_conform() -> None:
     """The contract under other options than the catalogue's test has."""
     check_attack("square:steps=4,p_init=0.3,restarts=2,rescale=true")
@@ -447,6 +448,7 @@ def digits_net() -> tuple[torch.nn.Module, Tensor, Tensor]:
     return net, x[right], y[right]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 0.09), ("l2", 0.9), ("l1", 4.0)])
 def test_as_many_survive_as_with_the_authors_code(norm: str, eps: float, digits_net: Any) -> None:
     """After 300 queries: a two-sided bound of four standard deviations, from each image's rate.

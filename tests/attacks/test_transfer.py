@@ -256,6 +256,7 @@ class FromToy(Transfer):
         return self.equip(lambda name: _toy(p.logits0.shape[1], tuple(p.x0.shape[1:])))
 
 
+@pytest.mark.slow
 def test_it_conforms() -> None:
     """The conformance suite: verdicts independent of neighbours, all target queries counted."""
     check_attack(f"{__name__}:FromToy:attack=(pgd:steps=3)")

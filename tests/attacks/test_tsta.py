@@ -108,6 +108,7 @@ def test_under_a_target_only_that_is_probed(problem: Callable[..., Problem]) -> 
     assert torch.equal(states[4].best, p.target)
 
 
+@pytest.mark.slow
 def test_kinds_and_options() -> None:
     """It counts as an attack that does not saturate, and conforms under other options."""
     assert MARGIN in TSTA().kinds

@@ -84,6 +84,7 @@ def test_a_linear_model_has_its_radius_in_closed_form(norm):
         assert (largest_that_fits(found) * (1 + RESOLUTION) >= exact * (1 - 1e-6))[inside].all()
 
 
+@pytest.mark.slow
 def test_against_exact_radii_of_small_nets():
     """Of five neurons on the plane: never above; equal where no neuron can switch inside."""
     draw, equal, compared = np.random.default_rng(0), 0, 0

@@ -50,6 +50,7 @@ def test_the_radius_of_a_linear_model():
         assert found.radius == pytest.approx(0.25 * NORMAL.inv_cdf(p), abs=0.012)
 
 
+@pytest.mark.slow
 def test_radii_are_too_large_no_more_often_than_alpha():
     """Over 2,000 samples at one distance, with alpha = 5 %."""
     model, d = linear([1.0], -0.5), 0.1

@@ -8,6 +8,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from robbench.cli.doctor import EXTRAS
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +58,7 @@ for line in sys.argv[1:]:
 MISMATCH = 'raise RuntimeError("operator torchvision::nms does not exist")\n'
 
 
+@pytest.mark.slow
 def test_a_torchvision_that_does_not_fit(spawn, tmp_path):
     """A torchvision for another torch: doctor gives the remedy and exit 1; digits still work."""
     (tmp_path / "path" / "torchvision").mkdir(parents=True)

@@ -118,6 +118,7 @@ BROKEN = {
 REASONS = {"raising": "libfoo.so", "lacking": "not_installed_anywhere", "empty": "Loss"}
 
 
+@pytest.mark.slow
 def test_packages_that_cannot_be_loaded(spawn, tmp_path):
     """Doctor names every broken package and exits 1; using one is one line; the rest works."""
     for name, source in BROKEN.items():
@@ -151,6 +152,7 @@ def test_packages_that_cannot_be_loaded(spawn, tmp_path):
         assert REASONS[name] in err
 
 
+@pytest.mark.slow
 def test_two_owners_of_one_name(spawn, tmp_path):
     """A name claimed by two packages, or one and us, is an error with both; doctor reports it."""
     entry_point(tmp_path, "robbench-one", "robbench.losses", "trades", "robbench_one:Loss")

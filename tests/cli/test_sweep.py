@@ -22,6 +22,7 @@ def test_a_dry_run_lists_the_tasks_and_writes_nothing(cli, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_measure_looks_at_the_runs(cli, tmp_path):
     words = f"{WORDS.replace('seed=0..1', 'seed=0')} --steps train,attack,measure"
     done = cli(f"{words} --json --out", tmp_path)

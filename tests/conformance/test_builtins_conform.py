@@ -28,7 +28,7 @@ SHORT = {
     "pyautoattack": "version=apgd-ce",
     "apgd-t": "steps=4,targets=2",
     "pgd": "steps=4,restarts=2",
-    "noise": "",
+    "noise": "steps=9",
     "square": "steps=20",
     "eot": "attack=(pgd:steps=3),draws=3",
     "minimal": "attack=(pgd:steps=2),rounds=3",
@@ -42,13 +42,13 @@ SHORT = {
 CLASSES = {"differential": 2}
 OTHER_ATTACKS = [
     "fgsm:objective=dlr",
-    "pgd:steps=3,init=gaussian,objective=kl-from-clean",
+    pytest.param("pgd:steps=3,init=gaussian,objective=kl-from-clean", marks=pytest.mark.slow),
     "pgd:steps=2,init=clean,objective=margin",
-    "apgd:steps=5,objective=margin,restarts=2",
-    "apgd-t:steps=3,restarts=2",
+    pytest.param("apgd:steps=5,objective=margin,restarts=2", marks=pytest.mark.slow),
+    pytest.param("apgd-t:steps=3,restarts=2", marks=pytest.mark.slow),
     "apgd:steps=1",
     "sigma-zero:steps=4,targets=2",
-    "sigma-zero:steps=12,polish=6",
+    pytest.param("sigma-zero:steps=12,polish=6", marks=pytest.mark.slow),
 ]
 OTHER_LOSSES = [
     ("trades:beta=0", 3),

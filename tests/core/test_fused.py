@@ -317,6 +317,7 @@ def test_attacks_are_the_same_with_either(both, spec: str, threat: str) -> None:
     assert all(torch.equal(x, operators.points[key]) for key, x in loops.points.items())
 
 
+@pytest.mark.slow
 def test_without_a_folder_to_keep_them_in_loops_are_compiled_anew() -> None:
     """A package that lies in a place that cannot be written, and no home."""
     script = (

@@ -76,7 +76,9 @@ def _compiled(model: nn.Module) -> Any:
     return torch.compile(model, backend="aot_eager")
 
 
-@pytest.mark.parametrize("wrap", [lambda model: model, _scripted, _compiled])
+@pytest.mark.parametrize(
+    "wrap", [lambda model: model, _scripted, pytest.param(_compiled, marks=pytest.mark.slow)]
+)
 def test_an_ordinary_model_raises_no_flag(wrap: Callable[[nn.Module], Any]) -> None:
     """A network in eval mode, with batch-norm and dropout, as it is, scripted and compiled."""
     with warnings.catch_warnings():

@@ -260,7 +260,7 @@ def test_widths_change_nothing_with_a_stand_in(
     ("blind", "queries"),
     [
         (3, 25),
-        (8, NO_LIMIT),
+        pytest.param(8, NO_LIMIT, marks=pytest.mark.slow),
         pytest.param(3, NO_LIMIT, marks=pytest.mark.slow),
         pytest.param(8, 25, marks=pytest.mark.slow),
     ],
@@ -300,7 +300,7 @@ def test_several_steps_between_two_looks_change_nothing(
     )
 
 
-@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("streamed", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_few_worst_points_of_a_streamed_split_are_held_at_a_time(
     streamed: bool,
     digits: Any,

@@ -241,6 +241,7 @@ def test_typed_data_are_no_typed_code(cli, hostile, attacked, row_of, rewrite, n
     assert not (folder / "ran").exists()
 
 
+@pytest.mark.slow
 def test_what_torch_may_import_is_not_looked_for_in_the_current_folder(spawn, tmp_path):
     """Only private code is: torch imports optional packages and back-ends of metadata."""
     for name in ("opt_einsum", "triton", "evil_backend"):

@@ -55,7 +55,9 @@ PAIRS = {
 
 
 @pytest.mark.parametrize("how", PAIRS)
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 15, 40])
+@pytest.mark.parametrize(
+    "n", [1, 3, 5, 15, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 8, 40))]
+)
 def test_an_end_is_beyond_the_truth_as_rarely_as_it_says(how: str, n: int) -> None:
     """Each end at a level of 90 % errs in 5 % of 1000 sets at most, up to three deviations.
 

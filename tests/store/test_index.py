@@ -98,7 +98,7 @@ def texts(found: list[Any]) -> list[str]:
 
 
 @pytest.mark.usefixtures("eager")
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_rows_are_those_of_the_files_after_any_operations(
     runs: Path, write: Write, seed: int
 ) -> None:
@@ -232,6 +232,7 @@ def test_an_index_of_someone_else_counts_for_nothing(runs: Path, write: Write, c
     assert models == ["wrong" if change == "none" else "right"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 def test_two_processes_at_once(runs: Path, write: Write) -> None:
     """Both read and write the index while runs come and change; the rows are those of the files."""

@@ -91,6 +91,7 @@ def test_verdicts_are_those_of_the_factory(
     assert [row["model"] for row in done.json["rows"]][1:] == ["theirs", "own"]
 
 
+@pytest.mark.slow
 def test_a_file_that_was_moved_is_the_same_run_for_every_command(
     cli: Callable[..., Any], folder: Path, tmp_path: Path
 ) -> None:

@@ -128,7 +128,10 @@ def test_one_name_twice(attack, cli, private, tmp_path):
     assert "outputs read otherwise than in run" in notes
 
 
-@pytest.mark.parametrize("options", ["outputs=(3,8),outside=wrong", "reject=last"])
+@pytest.mark.parametrize(
+    "options",
+    ["outputs=(3,8),outside=wrong", pytest.param("reject=last", marks=pytest.mark.slow)],
+)
 def test_what_follows_a_run_reads_outputs_the_same_way(attack, cli, tmp_path, options):
     """Resume, gate, check, measure and the report find the model, and its hash."""
     model = f"nets:rejects:{options}" if "reject" in options else f"nets:plain:{options}"

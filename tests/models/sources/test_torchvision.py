@@ -93,6 +93,7 @@ def test_a_normalisation_in_the_file_replaces_that_of_the_configuration(tmp_path
     assert ours.loaded[-1].endswith("mean=(0.1,0.2,0.3), std=(0.5,0.5,0.5) of 0.mean")
 
 
+@pytest.mark.slow
 def test_random_weights_have_an_output_for_each_class(info, x):
     """From torch's generator, as torchvision's own."""
     torch.manual_seed(1)

@@ -173,7 +173,7 @@ def test_what_is_decided_is_not_made_again(cli: Cli, tmp_path: Path) -> None:
         "show RUN",
         "report RUN",
         "view RUN",
-        "measure RUN",
+        pytest.param("measure RUN", marks=pytest.mark.slow),
         "compare RUN --pivot threat",
         "history RUN",
         "plot margins RUN",
@@ -189,6 +189,7 @@ def test_other_commands_take_such_a_run(cli: Cli, tmp_path: Path, command: str) 
         assert done.code == 0, done.err
 
 
+@pytest.mark.slow
 def test_a_measure_of_the_budget_is_none_of_a_severity(cli: Cli, tmp_path: Path) -> None:
     """How many samples a perturbation of size 5 flips would be nonsense."""
     cli(f"{BASE} --threat corruption:contrast@5 --store-points --out", tmp_path)

@@ -206,6 +206,7 @@ def test_a_model_that_answers_otherwise_is_another_run(
     assert kept[ids[0]] != kept[ids[1]]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_does_not_go_on_with_other_answers(
     attack: Attack, private: Callable[..., Path], spawn: Callable[..., Any], killer: str
 ) -> None:
@@ -350,6 +351,7 @@ def test_a_trained_model_whose_code_has_changed_is_told(
     assert "code-changed" in [flag["name"] for flag in json.loads(row["flags"])]
 
 
+@pytest.mark.slow
 def test_another_processor_finds_the_run_of_a_trained_model(
     cli: Callable[..., Any], spawn: Callable[..., Any], store: Path
 ) -> None:

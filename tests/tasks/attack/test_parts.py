@@ -192,6 +192,7 @@ def make():
 """
 
 
+@pytest.mark.slow
 def test_a_worker_process_that_is_killed_changes_no_row(cli, private, tmp_path, rows_of):
     """Private code typed in the command, two processes, the first of which dies at once."""
     folder, flag = private("killing", KILLING), tmp_path / "flag"

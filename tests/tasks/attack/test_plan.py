@@ -40,6 +40,7 @@ def test_a_name_and_tags_change_no_run_id(cli: Cli, tmp_path: Path) -> None:
         assert cli("compare --out", tmp_path, "--where", f"tag={tag}").code == code
 
 
+@pytest.mark.slow
 def test_a_named_run_is_checked_and_measured_by_its_model(cli: Cli, tmp_path: Path) -> None:
     """The name is for people; what is made again is made of the model that was attacked."""
     cli(ATTACK, tmp_path, "--name", "small", "--store-points")

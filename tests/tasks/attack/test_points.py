@@ -302,6 +302,7 @@ def test_a_crash_at_any_write_loses_no_point(cli, store, same, monkeypatch, numb
     same(store)
 
 
+@pytest.mark.slow
 def test_a_smaller_run_goes_on_where_a_larger_was_stopped(
     spawn, killer, cli, store, same, reference, rows_of
 ):

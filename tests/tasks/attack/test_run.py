@@ -373,6 +373,7 @@ def test_the_forward_pass_decides_the_run(plans, private, monkeypatch):
     assert one.run_ids[0] != two.run_ids[0]
 
 
+@pytest.mark.slow
 def test_the_same_samples_in_another_order_resume_safely(cli, store, monkeypatch, rows_of):
     """A run stopped on `digits` resumes under a reordered spec without mixing samples."""
     words = shlex.split("attack ce --attack pgd:steps=4 --threat linf:0.15 --batch-size 16 --out")
@@ -714,6 +715,7 @@ def test_a_shard_of_other_samples_is_redone(cli, tmp_path, name, values):
 # -- parts
 
 
+@pytest.mark.slow
 def test_a_killed_part_and_another_split_is_bit_equal(
     spawn, killer, cli, store, reference, same, rows_of, monkeypatch
 ):

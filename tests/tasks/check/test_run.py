@@ -44,6 +44,7 @@ def test_check_of_a_model_with_runs_takes_its_latest_run(mine: Path, cli, table,
     assert found["transfer"]["n_samples"] == 24
 
 
+@pytest.mark.slow
 def test_a_run_id_a_prefix_and_a_file_are_the_same_run(mine: Path, cli, table) -> None:
     """However it is named; the figures agree, as all random numbers are keyed."""
     run_id = table(mine, "runs")[0]["run_id"]
@@ -58,6 +59,7 @@ def test_a_run_id_a_prefix_and_a_file_are_the_same_run(mine: Path, cli, table) -
     assert figures[0] == figures[1] == figures[2]
 
 
+@pytest.mark.slow
 def test_a_check_waits_for_who_works_on_the_run(mine: Path, cli, monkeypatch, table) -> None:
     """Two of them do not write one table at once; the second says for whom it waits."""
     monkeypatch.setattr(lock, "_PAUSE", 0.001)
@@ -190,6 +192,7 @@ def test_a_run_of_a_model_that_has_changed_is_refused(mine: Path, cli, table) ->
     assert "has changed" in changed.err
 
 
+@pytest.mark.slow
 def test_a_model_that_was_moved(mine: Path, cli, table, tmp_path: Path) -> None:
     """A reviewer has the run and the weights: the same checks; other weights are refused."""
     run_id = table(mine, "runs")[0]["run_id"]

@@ -89,6 +89,7 @@ def test_better_equal_worse(
     assert "subset: first=240 and random=" in refused.err
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_early_is_checked_and_measured_on_its_own_samples(
     cli: Callable, out: Path
 ) -> None:

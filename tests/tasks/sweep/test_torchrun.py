@@ -26,6 +26,7 @@ def payload(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model(payload, tmp_path):
     found = train(payload)
     assert found["fresh"]
