@@ -203,6 +203,7 @@ def trained(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
         assert done.code == 0, done.err
     with _for_all(folder):
         yield folder
+    assert not (folder / "results").exists(), "a test wrote to the folder of all: see `store`"
 
 
 @pytest.fixture

@@ -175,9 +175,9 @@ def test_private_code_asks_for_trust() -> None:
     assert _line(_row(model_arch="mine:Net")).endswith(" --trust-code")
 
 
-def test_the_command_of_a_program_finds_its_runs(cli: Any, trained: Path, tmp_path: Path) -> None:
+def test_the_command_of_a_program_finds_its_runs(cli: Any, store: Path) -> None:
     """Runs made from Python: the command plans those runs, which are there already."""
-    (first,) = package.attack("ce", "fgsm", "linf:0.1", limit=9, store_points=True, out=trained)
+    (first,) = package.attack("ce", "fgsm", "linf:0.1", limit=9, store_points=True, out=store)
     made = package.attack(
         "ce",
         ["pgd:steps=3", "fgsm"],
@@ -187,11 +187,11 @@ def test_the_command_of_a_program_finds_its_runs(cli: Any, trained: Path, tmp_pa
         precision="fp64",
         replay=first.info["run_id"],
         seed=3,
-        out=trained,
+        out=store,
     )
     lines = {_line(one.info) for one in made}
     assert len(lines) == 1
-    done = cli(f"{lines.pop().removeprefix('robbench ')} --dry-run --out {trained}")
+    done = cli(f"{lines.pop().removeprefix('robbench ')} --dry-run --out {store}")
     assert done.code == 0, done.err
     planned = json.loads(done.out)["runs"]
     assert [run["run_id"] for run in planned] == [one.info["run_id"] for one in made]
