@@ -83,18 +83,13 @@ def values(
     rows = rows[rows.loss == loss]
     for name, value in where.items():
         rows = rows[rows[name] == value]
-    found = {int(row["train_seed"]): _value(row, metric) for row in rows.to_dict("records")}
-    return {seed: value for seed, value in found.items() if not math.isnan(value)}
-
-
-def _value(row: Mapping[str, object], metric: str) -> float:
     table, _, name = metric.partition(" ")
-    if table == "logs":
-        return float(json.loads(str(row["train_logs"])).get(name, math.nan))
-    if table == "measures":
-        return float(json.loads(str(row["measures"])).get(name, math.nan))
-    value = row[metric]
-    return math.nan if value is None else float(value)  # type: ignore[arg-type]
+    column = {"logs": "train_logs", "measures": "measures"}.get(table)
+    found: Mapping[int, object] = dict(zip(rows.train_seed, rows[column or metric], strict=True))
+    if column is not None:
+        found = {seed: json.loads(str(text)).get(name) for seed, text in found.items()}
+    numbers = {int(seed): float(value) for seed, value in found.items() if value is not None}  # type: ignore[arg-type]
+    return {seed: value for seed, value in numbers.items() if not math.isnan(value)}
 
 
 def _difference(
