@@ -42,6 +42,21 @@ TRAIN_AT = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test that is marked `few(n)` only n cases, spread over all, are not slow."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("few"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for found in cases.values():
+        (n,) = found[0].get_closest_marker("few").args  # type: ignore[union-attr]
+        kept = {round(i * (len(found) - 1) / (n - 1)) for i in range(n)}
+        for place, item in enumerate(found):
+            if place not in kept:
+                item.add_marker(pytest.mark.slow)
+
+
 class Result(NamedTuple):
     """How a command ended."""
 

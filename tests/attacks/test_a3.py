@@ -84,6 +84,7 @@ def plain_a3(
     return points
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize(
     ("schedule", "rounds"),

@@ -111,6 +111,7 @@ def _well_posed(runs: list[list[Vector]]) -> int:
     return int((apart > 1e-11).argmax()) if (apart > 1e-11).any() else len(apart)
 
 
+@pytest.mark.few(14)
 @pytest.mark.parametrize("seed", [2, 3])
 @pytest.mark.parametrize("objective", ["cross-entropy", "margin", "dlr", "dlr-targeted"])
 @pytest.mark.parametrize("steps", [4, 10, 37, 100])

@@ -195,6 +195,7 @@ def _well_posed(runs: list[Phase]) -> int:
     return int((apart > 1e-11).argmax()) if (apart > 1e-11).any() else len(apart)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("large_eps", [True, False])
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 10, 37, 100])
 def test_trajectories(steps: int, large_eps: bool, problem: Callable[..., Problem]) -> None:

@@ -65,6 +65,7 @@ def _broken(attack: Attack, threat: str, seed: int) -> Broken:
     return {v.sample: (v.variant, v.step) for v in found.verdicts if v.entry == 0}
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(("spec", "option", "less", "threat"), CUT)
 def test_a_cut_finds_what_the_rows_of_the_longer_attack_say(
     spec: str, option: str, less: int, threat: str

@@ -100,6 +100,7 @@ def _distance(x: Vector, w: Vector, gap: float, norm: str) -> float:
     )
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("classes", [2, 3, 10])
 @pytest.mark.parametrize("targeted", [False, True])
@@ -390,6 +391,7 @@ def _theirs(model: Any, x: Tensor, y: Tensor, norm: str, targeted: bool, eps: fl
     )
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("targeted", [False, True])
 def test_as_near_as_the_authors(
@@ -411,6 +413,7 @@ def test_as_near_as_the_authors(
     assert int(same.sum()) >= 0.7 * len(x)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("targeted", [False, True])
 def test_as_many_within_a_budget_as_the_authors(

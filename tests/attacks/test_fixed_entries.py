@@ -147,6 +147,7 @@ def _reach(w: Tensor, x: Tensor, toward: Tensor, norm: str, eps: float) -> Tenso
     return torch.full((len(x),), eps * float(torch.linalg.vector_norm(w, ord=dual)))
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("norm", "eps", "spec"),
     [

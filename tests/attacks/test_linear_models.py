@@ -78,6 +78,7 @@ def _distance(z: Tensor, y: Tensor, weight: Tensor, norm: str) -> Tensor:
     )
 
 
+@pytest.mark.few(10)
 @pytest.mark.parametrize("spec", TWO_CLASSES)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -129,6 +130,7 @@ def test_fgsm_needs_one_step(problem: Callable[..., Any], conquer: Callable[...,
             assert torch.allclose(ending.x, x0[row] + 1.01 * distance[row] * unit[row], atol=1e-12)
 
 
+@pytest.mark.few(10)
 @pytest.mark.parametrize("spec", MANY_CLASSES)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("classes", [3, 6])
@@ -165,6 +167,7 @@ def test_many_classes(
         assert [ending.variant is not None for ending in endings] == [expected] * 10
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("classes", [3, 5, 7])
 def test_targets_find_the_nearest_boundary_of_all(

@@ -66,6 +66,7 @@ def _distances(z: Tensor, y: Tensor, weight: Tensor, norm: str) -> Tensor:
     return far.amin(1)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(("norm", "spec", "factor"), LINEAR, ids=str)
 @pytest.mark.parametrize(
     "classes", [*(pytest.param(k, marks=pytest.mark.slow) for k in (2, 3)), 10]

@@ -212,6 +212,7 @@ def plain_run(plain: Plain, logits: Callable[[Image], Image], steps: int) -> Tra
     return Trace(asked, accepted)
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 11, 6), (2, 3, 14), (1, 24, 24)], ids=str)
 def test_trajectories_are_the_plain_ones(norm: str, shape: tuple[int, ...]) -> None:

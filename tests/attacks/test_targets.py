@@ -127,6 +127,7 @@ def _sizes(spec: str, case: Linear, norm: str, eps: Tensor) -> Tensor:
     return best
 
 
+@pytest.mark.few(12)
 @pytest.mark.parametrize("spec", [*MARGIN, *SOFT])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("classes", [2, CLASSES])
@@ -140,6 +141,7 @@ def test_a_budget_just_above_the_distance_is_enough_and_one_just_below_is_not(
     assert torch.isinf(_sizes(spec, case, norm, 0.99 * case.distance)).all()
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("norm", "spec", "factor"),
     [(norm, spec, factor) for norm, specs in SMALLEST.items() for spec, factor in specs.items()],

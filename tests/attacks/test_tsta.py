@@ -53,6 +53,7 @@ def plain_tsta(
     return asked + run.xs[: iterations + 1]
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(("norm", "iterations"), [("linf", 1), ("linf", 37), ("l2", 8)])
 @pytest.mark.parametrize(("targets", "probe"), [(1, 1), (4, 3), (3, 10)])
 def test_points_are_the_plain_ones(

@@ -162,6 +162,7 @@ def scattered(x, eps, norm, count=400):
     return (x.double()[:, None] + d).clamp(0, 1)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("method", METHODS, ids=["ibp", "crown-ibp", "crown"])
 @pytest.mark.parametrize("count", [10, pytest.param(40, marks=pytest.mark.slow)])

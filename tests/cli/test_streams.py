@@ -80,6 +80,7 @@ def unread():
     os.close(writer)
 
 
+@pytest.mark.few(3)
 @VERDICTS
 def test_a_reader_that_has_gone_changes_no_verdict(start, unread, line, code):
     """`| head -0`: what is decided is decided."""

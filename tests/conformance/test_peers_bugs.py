@@ -202,6 +202,7 @@ def test_labels_may_be_any_integers(dtype: Any, monkeypatch: pytest.MonkeyPatch)
 # -- every attack
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(("spec", "norm"), EVERYWHERE)
 def test_no_attack_asks_outside_box_or_budget(spec: str, norm: str) -> None:
     """Bug 7: also at a random start; minimum-norm may leave the budget, never the box.

@@ -179,6 +179,7 @@ def _attack(
     return done.json["rows"][0]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("norm", "eps", "fixed", "attack"), BUDGETS)
 def test_a_linear_model_has_the_verdicts_of_its_free_features(
     norm: str,

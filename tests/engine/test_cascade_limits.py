@@ -166,6 +166,7 @@ def test_replay_before_the_queries_run_out(digits: Any, told: Run) -> None:
 # -- so much time
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("abandon", [0, 1, 4, 9, 20, 10_000])
 @pytest.mark.parametrize("threat", ["linf:0.12", "linf:0.05,0.12"])
 def test_out_of_time(abandon: int, threat: str, digits: Any, told: Run) -> None:

@@ -94,6 +94,7 @@ def _points(p: Problem, generator: torch.Generator) -> Tensor:
     return torch.where(clip, x.clamp(0, 1), x)
 
 
+@pytest.mark.few(10)
 @pytest.mark.parametrize("rows", [4, 5, 8, 13])
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 0.2), ("l2", 0.4), ("l2", math.inf)])
 def test_answers_and_books_are_those_of_a_plain_loop(norm: str, eps: float, rows: int) -> None:

@@ -558,6 +558,7 @@ def real_step(model, split, t=0, steps=1, attack="pgd:steps=2"):
     )
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "options", ["", "drop=0.5,start=0.2,ramp=0.3", "rho=0.7,attack_masked=true"]
 )

@@ -313,6 +313,7 @@ def test_the_contract(mode, sampling):
     check_loss(f"{SPEC}:mode={mode},sampling={sampling}")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "options",
     [

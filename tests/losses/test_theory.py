@@ -190,6 +190,7 @@ def padded(points, constants):
     return np.c_[points, np.tile(constants, (len(points), 1))]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("constants", [(0.5,), (0.6, -0.5, 0.4), (3.0,)])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_cross_entropy_keeps_the_bound_and_differential_training_the_optimum(

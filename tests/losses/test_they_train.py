@@ -138,6 +138,7 @@ def value_of(trainer):
         return trainer.loss(step).mean().item()
 
 
+@pytest.mark.few(10)
 @pytest.mark.parametrize("name", LOSSES.entries)
 def test_it_lowers_its_own_value(name):
     """With its defaults, on some digits: what it descends is what it says."""

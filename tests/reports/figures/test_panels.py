@@ -33,6 +33,7 @@ def plotted(kind, n, name="model-{}"):
     return Plotted(kind, lines, "x", "y", "About", norm="l2")
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("kind", DRAW)
 @pytest.mark.parametrize("name", ["{}", "a-model-with-quite-a-long-name-as-people-have-them-{}"])
 def test_nothing_is_covered_or_cut(kind, name):

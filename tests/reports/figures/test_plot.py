@@ -107,6 +107,7 @@ def test_pgf_asks_for_tex(monkeypatch, tmp_path):
     assert require_figure(tmp_path / "f.pgf") == "pgf"
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("kind", DRAW)
 def test_names_are_text_and_not_mathematics(plotted, kind, tmp_path):
     """Dollars, backslashes, underscores, control and foreign signs: drawn without a warning."""

@@ -30,6 +30,7 @@ def queries(info: dict) -> int:
     return int(info["n_forward"] + info["n_backward"])
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(
     "settings",
     [

@@ -138,6 +138,7 @@ SETTINGS: list[dict[str, object]] = [
 ]
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_parts_give_the_rows_of_one_process(tmp_path, settings):
     """Whatever is attacked and however it is split; the one that ends last writes the runs."""

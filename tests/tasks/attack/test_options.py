@@ -494,6 +494,7 @@ def test_plenty_of_time(attack, samples):
     ]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("late", [False, True])
 def test_a_signal_within_a_time_limit(cli, store, monkeypatch, number, late):
