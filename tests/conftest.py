@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import os
+import random
 import shlex
 import shutil
 import subprocess
@@ -82,6 +83,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """No test depends on what those before it have drawn."""
+    random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)

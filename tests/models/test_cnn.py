@@ -17,7 +17,7 @@ MakeInfo = Callable[..., DataInfo]
 def test_small_cnn_takes_any_size(shape: tuple[int, ...], info: MakeInfo) -> None:
     """The small CNN takes odd, oblong and large images; its gradient reaches every pixel."""
     model = create("small-cnn:width=8", info(shape, 3))
-    x = torch.rand(2, *shape, requires_grad=True)
+    x = torch.rand(16, *shape, requires_grad=True)  # some dead units leave others
     model(x).square().sum().backward()
     assert x.grad is not None
     assert bool((x.grad.abs().sum((0, 1)) > 0).all())
