@@ -53,8 +53,8 @@ from robbench.models.contributions import contributions, kept
 
 _STREAM = 0xAA1F  # dropout draws apart from the inner attack's start, which has the same key
 _OF_DROPOUT = (
-    *("rho", "drop", "rate", "granularity", "mask_from", "rescale", "start", "ramp"),
-    "attack_masked",
+    *("rho", "drop", "rate", "granularity", "mask_from"),
+    *("rescale", "start", "ramp", "attack_masked"),
 )
 _OF_WEIGHTS = ("weight", "balance", "confidence", "exponent", "normalise")
 

@@ -27,8 +27,8 @@ class Partial:
     """The finished samples of a stopped run: numbered shards in a folder.
 
     Worst points, the samples of the audit and those of other runs are in folders of their own
-    within it. shared: other
-    processes write at the same time, so that its shards have names which no other takes.
+    within it. shared: other processes write at the same time, so that its shards have names which
+    no other takes.
     """
 
     def __init__(self, folder: Path, run_id: str, *, shared: bool = False) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core import keyed
+from robbench.data.base import Split
 from robbench.models.base import Classifier, Output
 from robbench.testing import toy_split
 from robbench.threat.model import parse_threat
@@ -101,6 +102,13 @@ def _net(seed: int) -> Classifier:
     return Classifier(nn.Identity(), body, head, features=16, classes=4)
 
 
+def _step(model: Classifier, split: Split, inner: Inner, **more: Any) -> TrainStep:
+    index = torch.arange(len(split))
+    usual = {"key": split.ids, "epoch": 0, "progress": 0.5}
+    x = split.pixels(index)
+    return TrainStep(model, x, split.labels, index, inner=inner, **{**usual, **more})
+
+
 @pytest.fixture
 def taught_step() -> Callable[..., TrainStep]:
     """Makes the step of 12 samples of a network for a loss, under linf, with a teacher.
@@ -109,18 +117,9 @@ def taught_step() -> Callable[..., TrainStep]:
     """
 
     def make(loss: Any, progress: float = 0.5) -> TrainStep:
-        split, index = toy_split(12), torch.arange(12)
-        return TrainStep(
-            _net(0),
-            split.pixels(index),
-            split.labels,
-            index,
-            key=split.ids,
-            inner=Inner(ATTACKS.build(loss.inner), parse_threat(f"linf:{EPS}")[0]),
-            epoch=0,
-            progress=progress,
-            teacher=Forward(_net(1).train()),
-        )
+        inner = Inner(ATTACKS.build(loss.inner), parse_threat(f"linf:{EPS}")[0])
+        teacher = Forward(_net(1).train())
+        return _step(_net(0), toy_split(12), inner, progress=progress, teacher=teacher)
 
     return make
 
@@ -171,16 +170,6 @@ def batch_norm_step() -> Callable[[Any], TrainStep]:
         split = toy_split(12, 3, (1, 4, 4))
         body = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU())
         model = Classifier(nn.Identity(), body, nn.Linear(8, 3), features=8, classes=3).train()
-        index = torch.arange(len(split))
-        return TrainStep(
-            model,
-            split.pixels(index),
-            split.labels,
-            index,
-            key=split.ids,
-            inner=Inner(attack, parse_threat("linf:0.000001")[0]),
-            epoch=0,
-            progress=0.5,
-        )
+        return _step(model, split, Inner(attack, parse_threat("linf:0.000001")[0]))
 
     return make

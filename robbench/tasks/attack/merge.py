@@ -161,8 +161,8 @@ def _to_write(store: Store, left: Left) -> list[str]:
     return [run_id for run_id in left.run_ids if run_id not in done]
 
 
-def _levels(store: Store, left: Left) -> Iterator[Rows]:
-    for run_id in _to_write(store, left):
+def _levels(store: Store, left: Left, run_ids: Sequence[str]) -> Iterator[Rows]:
+    for run_id in run_ids:
         partial = store.partial(run_id)
         found = partial.rows()
         rows = {row["sample_index"]: row for row in found if row["sample_index"] < left.samples}
@@ -171,7 +171,7 @@ def _levels(store: Store, left: Left) -> Iterator[Rows]:
 
 def _missing(store: Store, left: Left) -> int:
     """How many samples are not decided at every budget; all where they are of other data."""
-    levels = list(_levels(store, left))
+    levels = list(_levels(store, left, _to_write(store, left)))
     known = decided_by_all(levels)
     if len(known) == left.samples and any(_digest(_facts(rows)) != left.digest for rows in levels):
         return left.samples
@@ -189,7 +189,7 @@ def _digest(facts: Iterable[tuple[int, int, int]]) -> str:
 
 def _write(store: Store, left: Left) -> bool:
     run_ids = _to_write(store, left)
-    for run_id, rows in zip(run_ids, list(_levels(store, left)), strict=True):
+    for run_id, rows in zip(run_ids, _levels(store, left, run_ids), strict=True):
         own = _read(store, run_id)
         if own is None:
             return False

@@ -59,13 +59,18 @@ def _attack(text: str, norm: str, loss: Loss) -> AnyRowAttack:
             "a backend cannot run inside training; use fgsm, pgd or another attack of ours"
         )
     require_whole(attack, text)
-    if loss.nearest and not isinstance(attack, FAB):
-        raise refused("this loss goes to the nearest boundary; use fab, as in fab:iterations=20")
-    if loss.nearest and isinstance(attack, FAB) and attack.targeted:
-        raise refused("the boundary of this loss is that of all classes; use fab without targets")
-    if loss.nearest and isinstance(attack, FAB) and attack.candidates != FAB.candidates:
-        raise refused("this loss has one boundary, not one of each class; leave out candidates")
-    if attack.goal != "fixed-eps" and not loss.nearest:
+    if loss.nearest:
+        if not isinstance(attack, FAB):
+            raise refused(
+                "this loss goes to the nearest boundary; use fab, as in fab:iterations=20"
+            )
+        if attack.targeted:
+            raise refused(
+                "the boundary of this loss is that of all classes; use fab without targets"
+            )
+        if attack.candidates != FAB.candidates:
+            raise refused("this loss has one boundary, not one of each class; leave out candidates")
+    elif attack.goal != "fixed-eps":
         raise refused(
             "it looks for the smallest perturbation, not inside a budget; use pgd or apgd"
         )

@@ -19,8 +19,10 @@ from robbench.tasks.attack import session
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.job import AttackJob
 from robbench.tasks.attack.plan import AttackPlan, plan_attacks
-from robbench.tasks.listener import Bar, Listener
+from robbench.tasks.listener import Bar
 from robbench.tasks.signals import StopFlag
+
+from .listeners import Noting
 
 SIZE, DRAWN = 40, 7
 CHEAP, MORE = ["pgd:steps=3"], ["apgd-ce:steps=5", "square:steps=60"]
@@ -49,14 +51,6 @@ class Half(Plain):
         dark = x.flatten(1)[:, 26:28].sum(1, keepdim=True) < 0.9
         return torch.where(dark, z.detach(), z)
 """
-
-
-class Noting(Listener):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
 
 
 class Stopping(Bar):

@@ -16,29 +16,12 @@ from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.job import AttackJob, Outcome
 from robbench.tasks.attack.plan import AttackPlan, plan_attacks
-from robbench.tasks.listener import Bar, Listener
+from robbench.tasks.listener import Bar
 from robbench.tasks.signals import StopFlag
 
+from .listeners import Noting, Stopping
+
 SIZE = 24
-
-
-class Noting(Listener):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-
-class Stopping(Bar):
-    """Asks to stop as soon as a few samples are decided."""
-
-    def __init__(self, stop: StopFlag) -> None:
-        self.stop = stop
-
-    def update(self, share: float, text: str, left: str = "") -> None:
-        if int(text.partition("/")[0]) >= 8:
-            self.stop.exit_code = 130
 
 
 def plan(out: Path, **settings: object) -> AttackPlan:
@@ -62,7 +45,7 @@ def run(
     out: Path, *, stopped: bool = False, force: bool = False, **settings: object
 ) -> tuple[Outcome, list[str]]:
     stop, listener = StopFlag(), Noting()
-    bar = Stopping(stop) if stopped else Bar()
+    bar = Stopping(stop, after=8) if stopped else Bar()
     job = AttackJob(plan(out, **settings), Store(out), listener, bar, stop, None)
     return job.run(force=force), listener.said
 

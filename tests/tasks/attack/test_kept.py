@@ -21,6 +21,8 @@ from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.listener import Bar, Listener
 from robbench.tasks.signals import StopFlag
 
+from .listeners import Noting, Stopping
+
 SIZE = 24
 CURVE = "linf:0.02,0.05,0.1"
 MODEL = [""]
@@ -30,25 +32,6 @@ MODEL = [""]
 def _model(trained, monkeypatch):
     """A model that is right about most samples."""
     monkeypatch.setattr(f"{__name__}.MODEL", [str(trained / "models" / "ce")])
-
-
-class Noting(Listener):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-
-class Stopping(Bar):
-    """Asks to stop as soon as a few samples are decided."""
-
-    def __init__(self, stop: StopFlag) -> None:
-        self.stop = stop
-
-    def update(self, share: float, text: str, left: str = "") -> None:
-        if int(text.partition("/")[0]) >= 16:
-            self.stop.exit_code = 130
 
 
 def plan(out: Path, threat: str = CURVE, **settings: object) -> AttackPlan:
@@ -185,7 +168,7 @@ def test_stopped_it_goes_on(tmp_path, points):
     (first,), _ = attacked(out, "linf:0.02", store_points=points)
     before, stop = files_of(out, first), StopFlag()
     job = AttackJob(
-        plan(out, store_points=points), Store(out), Noting(), Stopping(stop), stop, None
+        plan(out, store_points=points), Store(out), Noting(), Stopping(stop, after=16), stop, None
     )
     assert job.run(force=False).runs == []
     assert is_read(attacked(out, "linf:0.02", store_points=points)[1])
