@@ -329,4 +329,17 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             paper="AALP",
         ),
     ),
+    "losses-cifar10": (
+        Claim(
+            text="AALP is more robust than ALP on CIFAR-10", loss="aalp", than="alp", paper="AALP"
+        ),
+        *(
+            Claim(
+                text=f"aalp:attack_masked=true is more robust than {said}",
+                loss="aalp:attack_masked=true",
+                than=than,
+            )
+            for said, than in (("the default", "aalp"), ("ALP", "alp"))
+        ),
+    ),
 }
