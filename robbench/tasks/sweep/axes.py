@@ -5,20 +5,21 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from robbench.catalogue.recipes import read_recipe
-from robbench.core.errors import UserError
+from robbench.core.errors import UserError, nearest, unknown
 from robbench.core.limits import time_text
 from robbench.core.spec import validate
 from robbench.tasks.attack.config import AttackConfig
-from robbench.tasks.sweep.grid import MOST_LISTED, Axis
+from robbench.tasks.sweep.grid import MOST_LISTED, Axis, spelled
 from robbench.tasks.sweep.keys import EPS, MODELS, Command, Home, homes, trains_by
 from robbench.tasks.sweep.request import Request
 from robbench.tasks.train.config import TrainConfig
 
 _CONFIGS: dict[Command, type] = {"train": TrainConfig, "attack": AttackConfig}
+_MOST_NAMED = 20  # values of an axis that an error spells out
 _SEVERAL = {field.name for field in dataclasses.fields(AttackConfig) if "tuple" in str(field.type)}
 
 
@@ -39,20 +40,24 @@ class Values(NamedTuple):
 
 
 class Resolved(NamedTuple):
-    """A request whose keys are known: its axes, and the settings that do not vary."""
+    """A request whose keys are known: its axes, and the settings that do not vary.
+
+    exclude: of each rule by key the texts of its values, as `texts_at` has them.
+    """
 
     trains: bool
     axes: tuple[Values, ...]
     models: tuple[str, ...]  # that are there already
     train: dict[str, Any]
     attack: dict[str, Any]
+    exclude: tuple[Mapping[str, frozenset[str]], ...]
 
 
 def resolve(request: Request) -> Resolved:
     """Find whose every key is, and give every value its type.
 
-    Raises UserError for unknown keys, bad and repeated values, a setting that is given twice, and
-    for more tasks than a sweep may have.
+    Raises UserError for unknown keys, bad and repeated values, a setting that is given twice, what
+    is excluded without being in the grid, and for more tasks than a sweep may have.
     """
     keys = [*(axis.key for axis in request.grid), *request.fixed]
     given = {key.removeprefix("attack.") for key in keys}
@@ -75,13 +80,17 @@ def resolve(request: Request) -> Resolved:
             _once(seen, home, key)
             fixed[home] = _typed(key, home, value)
     models = [axis for axis in axes if MODELS in axis.homes]
-    named = models[0].values[0] if models else fixed.pop(MODELS, [])
+    given_models = models[0].values[0] if models else fixed.pop(MODELS, [])
+    named = [given_models] if isinstance(given_models, str) else given_models
+    axes = [axis for axis in axes if MODELS not in axis.homes]
+    excludable = [*axes, *([Values(MODELS.name, (MODELS,), (named,))] if named else [])]
     return Resolved(
         trains,
-        tuple(axis for axis in axes if MODELS not in axis.homes),
-        tuple([named] if isinstance(named, str) else named),
+        tuple(axes),
+        tuple(named),
         {home.name: value for home, value in fixed.items() if home.command == "train"},
         {home.name: value for home, value in fixed.items() if home.command == "attack"},
+        tuple(dict(_excluded(rule, excludable)) for rule in request.exclude),
     )
 
 
@@ -115,6 +124,25 @@ def _values(axis: Axis, found: tuple[Home, ...]) -> Values:
     if times > 1:
         raise UserError(f"'{axis.key}' has the value {text} twice: leave one out")
     return Values(axis.key, found, typed)
+
+
+def _excluded(
+    rule: Mapping[str, Any], axes: Sequence[Values]
+) -> Iterator[tuple[str, frozenset[str]]]:
+    """The keys of a rule with the texts of its values, which are written as in the grid."""
+    of_key = {axis.key: axis for axis in axes}
+    for key, given in rule.items():
+        if key not in of_key:
+            raise UserError(f"exclude: '{key}' is not in the grid{nearest(key, of_key)}")
+        known = {value_text(value) for value in of_key[key].values[0]}
+        texts = set[str]()
+        for value in spelled(key, given if isinstance(given, list) else [given]):
+            text = value_text(_typed(key, of_key[key].homes[0], value))
+            if text not in known:
+                many = f"the grid has {len(known):,} of them" if len(known) > _MOST_NAMED else ""
+                raise unknown(f"value of '{key}' to exclude", text, () if many else known, many)
+            texts.add(text)
+        yield key, frozenset(texts)
 
 
 def _typed(key: str, home: Home, value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from robbench.core.config import SPECS
@@ -46,7 +46,7 @@ def parse_axis(text: str) -> Axis:
         raise UserError(
             f"--grid '{text}': a value is empty: write KEY=VALUE,VALUE such as seed=0..2"
         )
-    return Axis(key, _spelled(key, parts))
+    return Axis(key, spelled(key, parts))
 
 
 def axis_of_file(key: str, value: Any, where: str) -> Axis:
@@ -55,21 +55,21 @@ def axis_of_file(key: str, value: Any, where: str) -> Axis:
     Raises UserError, beginning with `where`, for anything else and for an empty list.
     """
     if isinstance(value, str) and _RANGE.fullmatch(value.strip()):
-        return Axis(key, _spelled(key, [value.strip()]))
+        return Axis(key, spelled(key, [value.strip()]))
     if not isinstance(value, list):
         raise UserError(f"{where}: '{key}' of the grid should be a list of values, or \"0..4\"")
     if not value:
         raise UserError(f"{where}: '{key}' of the grid is an empty list, so there is nothing to do")
-    return Axis(key, _spelled(key, value))
+    return Axis(key, spelled(key, value))
 
 
-def _spelled(key: str, parts: Sequence[Any]) -> Sequence[Any]:
+def spelled(key: str, parts: Sequence[Any]) -> Sequence[Any]:
     """The values, ranges among them as their numbers; one range alone stays one."""
-    spelled: list[Any] = []
+    values: list[Any] = []
     for part in parts:
         found = _RANGE.fullmatch(part) if isinstance(part, str) else None
         if found is None:
-            spelled.append(part)
+            values.append(part)
             continue
         numbers = range(int(found[1]), int(found[2]) + 1)
         if not numbers:
@@ -78,18 +78,10 @@ def _spelled(key: str, parts: Sequence[Any]) -> Sequence[Any]:
             return numbers
         if len(numbers) > MOST_LISTED:
             raise UserError(f"the range {part} of '{key}' has {len(numbers):,} numbers")
-        spelled += numbers
-    return spelled
+        values += numbers
+    return values
 
 
-def matches(point: Mapping[str, Any], excluded: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a point of the grid is one of those left out."""
-    return any(_meets(point, rule) for rule in excluded)
-
-
-def _meets(point: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
-    return all(str(point.get(key)) in _texts(value) for key, value in rule.items())
-
-
-def _texts(value: Any) -> Iterator[str]:
-    return map(str, value if isinstance(value, list) else [value])
+def matches(point: Mapping[str, str], excluded: Sequence[Mapping[str, Collection[str]]]) -> bool:
+    """Whether a point of the grid, by its keys as texts, is one of those left out."""
+    return any(all(point.get(key) in rule[key] for key in rule) for rule in excluded)

@@ -1,5 +1,7 @@
 """Values of a grid with their types, at each point of it."""
 
+import re
+
 import pytest
 
 from robbench.core.errors import UserError
@@ -8,8 +10,10 @@ from robbench.tasks.sweep.grid import Axis
 from robbench.tasks.sweep.request import Request
 
 
-def resolved(*axes, steps=("train", "attack"), **fixed):
-    return resolve(Request(name="s", grid=tuple(axes), fixed=fixed, steps=steps))
+def resolved(*axes, steps=("train", "attack"), exclude=(), **fixed):
+    return resolve(
+        Request(name="s", grid=tuple(axes), fixed=fixed, steps=steps, exclude=tuple(exclude))
+    )
 
 
 def test_values_are_what_the_plain_commands_make_of_them():
@@ -67,3 +71,39 @@ def test_a_value_has_a_text(value):
 def test_models_are_names(models):
     with pytest.raises(UserError, match="names of models"):
         resolved(Axis("models", models))
+
+
+@pytest.mark.parametrize(
+    ("axis", "given", "texts"),
+    [
+        (Axis("eps", [0.1, "8/255"]), 0.1, {"linf:0.1"}),
+        (Axis("eps", [0.1, "8/255"]), "8/255", {"linf:8/255"}),
+        (Axis("lr", [1, 0.1]), 1, {"1.0"}),
+        (Axis("lr", [1, 0.1]), ["1/10", 1.0], {"0.1", "1.0"}),
+        (Axis("attack.max_time", ["2m", "1m"]), "120s", {"120s"}),
+        (Axis("attack.max_time", ["2m", "1m"]), "2m", {"120s"}),
+        (Axis("attack.adaptive", [True, False]), True, {"true"}),
+        (Axis("attack", [["fgsm", "pgd"], "fgsm"]), [["fgsm", "pgd"]], {"fgsm + pgd"}),
+        (Axis("attack", [["fgsm", "pgd"], "fgsm"]), "fgsm", {"fgsm"}),
+        (Axis("seed", range(10)), ["0..2", 7], {"0", "1", "2", "7"}),
+        (Axis("models", ["at", "ce"]), "at", {"at"}),
+    ],
+)
+def test_a_value_to_leave_out_is_read_as_its_axis_has_it(axis, given, texts):
+    assert resolved(axis, exclude=[{axis.key: given}]).exclude == ({axis.key: texts},)
+
+
+@pytest.mark.parametrize(
+    ("axis", "rule", "said"),
+    [
+        (Axis("lr", [1, 0.1]), {"lr": 7}, "value of 'lr' to exclude '7.0'; did you mean 1.0?"),
+        (Axis("lr", [1, 0.1]), {"lr": "x"}, "lr='x'"),
+        (Axis("seed", range(1000)), {"seed": "990..999999999"}, "'1000'; the grid has 1,000 of"),
+        (Axis("attack", [["fgsm", "pgd"], "fgsm"]), {"attack": ["fgsm", "pgd"]}, "exclude 'pgd'"),
+        (Axis("loss", ["trades:beta=6.0"]), {"loss": "trades:beta=6"}, "mean trades:beta=6.0"),
+        (Axis("lr", [1, 0.1]), {"models": "at"}, "'models' is not in the grid"),
+    ],
+)
+def test_what_is_not_in_the_grid_cannot_be_left_out(axis, rule, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        resolved(axis, exclude=[rule])

@@ -50,7 +50,8 @@ def test_a_file_gives_lists_with_something_in_them(value):
 
 
 def test_a_point_is_left_out_where_all_values_of_a_rule_meet():
-    rules = [{"loss": ["trades", "mart"], "seed": 1}]
+    rules = [{"loss": {"trades", "mart"}, "seed": {"1"}}]
     assert matches({"loss": "mart", "seed": "1"}, rules)
     assert not matches({"loss": "mart", "seed": "2"}, rules)
     assert not matches({"loss": "ce", "seed": "1"}, rules)
+    assert not matches({"models": "mart"}, rules)
