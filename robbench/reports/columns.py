@@ -24,7 +24,8 @@ def _is_best(row: Row) -> bool:
 class Column:
     """`head` names it, `narrow` in two lines of a terminal; `text` writes a row's value.
 
-    `keys` are its values in the row; `bold` says whether the cell is of the best.
+    `keys` are its values in the row; `bold` says whether the cell is of the best; `value` is what
+    rows are sorted by where a cell shows several.
     """
 
     head: str
@@ -33,6 +34,7 @@ class Column:
     keys: tuple[str, ...]
     right: bool = True
     bold: Callable[[Row], bool] = _is_best
+    value: Callable[[Row], float | None] | None = None
 
 
 _COMPOSED = {
@@ -84,24 +86,28 @@ _COMPOSED = {
         "median margin\nclean -> worst",
         texts.margins,
         ("clean_margin_p50", "adv_margin_p50"),
+        value=lambda row: row["adv_margin_p50"],
     ),
     "rejections": Column(
         "rejected, clean -> under attack",
         "rejected\nclean -> attacked",
         lambda row: texts.rejections(row) or texts.NOTHING,
         ("clean_rejection_rate", "adv_rejection_rate"),
+        value=lambda row: row["adv_rejection_rate"],
     ),
     "difference": Column(
         "difference to the first (points)",
         "to the first\n(points)",
         texts.difference,
         ("baseline", "n_common", "robust_difference", "mcnemar_p", "p_holm"),
+        value=lambda row: row["robust_difference"],
     ),
     "queries": Column(
         "queries per sample (F+B)",
         "F+B per\nsample",
         texts.queries,
         ("n_samples", "n_forward", "n_backward"),
+        value=texts.queries_per_sample,
     ),
     "data": Column(
         "data", "data", lambda row: f"{row['data']} {row['split']}", ("data", "split"), right=False

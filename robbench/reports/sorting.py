@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
 
 from robbench.core.errors import UserError, unknown
 from robbench.reports.columns import Row, column
 
 _LOWER_IS_BETTER = (
+    "queries",
     "adversarial_ratio",
     "wall_s",
     "mcnemar_p",
@@ -20,13 +23,16 @@ _LOWER_IS_BETTER = (
 def sort_rows(rows: Sequence[Row], by: str) -> list[Row]:
     """The rows by a value, best first: the largest, of costs and p values the smallest.
 
-    Text comes in alphabetical order; `name:asc` and `name:desc` choose the order. What is missing
-    or not a number comes last. Raises UserError for another name.
+    Of `margins` and `rejections` the value under attack counts, of `queries` forwards and
+    backwards per sample together, of `difference` that of robust accuracy. Text comes in
+    alphabetical order; `name:asc` and `name:desc` choose the order. What is missing or not a
+    number comes last. Raises UserError for another name.
     """
     given, _, order = by.partition(":")
     name = given.strip().replace("-", "_")
-    name = column(name).keys[0] if rows and name not in rows[0] else name
-    if rows and (name not in rows[0] or isinstance(rows[0][name], list)):
+    composed = column(name).value if rows and name not in rows[0] else None
+    value: Callable[[Row], Any] = composed or itemgetter(name)
+    if rows and not composed and isinstance(rows[0].get(name, []), list):
         raise unknown(
             "column to sort by",
             given,
@@ -37,14 +43,14 @@ def sort_rows(rows: Sequence[Row], by: str) -> list[Row]:
     ascending = (
         name.startswith("n_")
         or name in _LOWER_IS_BETTER
-        or any(isinstance(row[name], str) for row in rows)
+        or any(isinstance(value(row), str) for row in rows)
     )
-    known = [row for row in rows if row[name] is not None and row[name] == row[name]]
-    unknown_ = [row for row in rows if row[name] is None or row[name] != row[name]]
+    known = [row for row in rows if value(row) is not None and value(row) == value(row)]
+    unknown_ = [row for row in rows if value(row) is None or value(row) != value(row)]
     return [
         *sorted(
             known,
-            key=lambda row: row[name],
+            key=value,
             reverse=order == "desc" or (not order and not ascending),
         ),
         *unknown_,

@@ -195,6 +195,11 @@ def queries(row: Mapping[str, Any]) -> str:
     return f"{_count(forward)}+{_count(backward)}"
 
 
+def queries_per_sample(row: Mapping[str, Any]) -> float:
+    """Forwards and backwards together."""
+    return float((row["n_forward"] + row["n_backward"]) / row["n_samples"])
+
+
 def number(value: float | None) -> str:
     """At most six characters, so that a table keeps its width."""
     if value is None or not math.isfinite(value):

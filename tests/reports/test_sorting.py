@@ -56,10 +56,31 @@ def test_what_cannot_be_sorted_by(by: str, words: str) -> None:
         sort_rows([{"robust_accuracy": 0.5, "warnings": []}], by)
 
 
-def test_a_composed_column_sorts_by_its_first_value() -> None:
-    """`margins` is two numbers: the clean one decides."""
+@pytest.mark.parametrize(
+    ("by", "places"),
+    [
+        ("margins", [1, 0, 2]),
+        ("margins:asc", [2, 0, 1]),
+        ("rejections", [2, 1, 0]),
+        ("difference", [1, 2, 0]),
+        ("queries", [2, 0, 1]),
+        ("queries:desc", [1, 0, 2]),
+    ],
+)
+def test_a_column_of_several_values_sorts_by_the_one_that_it_is_about(
+    by: str, places: list[int]
+) -> None:
+    """Under attack rather than clean, the difference rather than its baseline, the whole cost."""
+    names = ("clean_margin_p50", "adv_margin_p50", "clean_rejection_rate", "adv_rejection_rate")
+    names += ("baseline", "robust_difference", "n_samples", "n_forward", "n_backward")
     rows = [
-        {"clean_margin_p50": value, "adv_margin_p50": -value, "place": n}
-        for n, value in enumerate([1.0, 3.0, 2.0])
+        dict(zip((*names, "place"), (*values, n), strict=True))
+        for n, values in enumerate(
+            [
+                (9.0, 2.0, 0.3, 0.1, "a", None, 10, 30, 30),
+                (1.0, 3.0, 0.2, 0.2, "a", 0.1, 10, 40, 30),
+                (5.0, 1.0, 0.1, 0.3, "a", -0.1, 40, 50, 30),
+            ]
+        )
     ]
-    assert _bits(sort_rows(rows, "margins")) == [1, 2, 0]
+    assert _bits(sort_rows(rows, by)) == places

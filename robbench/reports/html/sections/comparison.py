@@ -189,7 +189,7 @@ def _difference(row: Row) -> Cell:
 
 
 def _queries(row: Row) -> Cell:
-    return Cell(texts.queries(row), (row["n_forward"] + row["n_backward"]) / row["n_samples"])
+    return Cell(texts.queries(row), texts.queries_per_sample(row))
 
 
 def _radius(rows: Sequence[Row]) -> list[Head]:
