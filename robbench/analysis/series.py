@@ -6,7 +6,9 @@ NumPy only.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +17,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robbench.analysis.summary import column
+from robbench.core.limits import Limits
+from robbench.core.spec import short_hash
 from robbench.store.run import Run
 from robbench.store.settings import settings
 
@@ -23,12 +27,12 @@ Floats = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """Runs of the same weights, attack, samples, norm and target, eps rising: a line of a figure.
+    """Runs of the same weights, attack, limits, samples, norm and target, eps rising: a line.
 
     `name` is that of the line, `model` that of the model, as `model_names` calls it.
 
-    `place` is the model's number in the report, `attack_place` that of the attack in the figure:
-    they decide colour and dashes.
+    `place` is the model's number in the report, `attack_place` that of the attack, its limits and
+    the samples in the figure: they decide colour and dashes.
     """
 
     name: str
@@ -66,29 +70,57 @@ def series_by_facts(runs: Sequence[Run]) -> dict[tuple[str, str, str], list[Seri
     Two runs that differ in nothing keep the later.
 
     A line is named after its model; the attack, the start of the weights' hash and what else runs
-    differ in (see `store/settings.py`) are added where the name would not tell.
+    differ in (see `store/settings.py`) are added where the name would not tell. Runs that must not
+    be compared but for their budgets (see `comparable.py`) are lines of their own.
     """
     weights = list(dict.fromkeys(_weights(run) for run in runs))
     names = model_names(runs)
     found: dict[tuple[str, str, str], list[Series]] = {}
     for key in dict.fromkeys(facts(run) for run in runs):
         mine = [run for run in runs if facts(run) == key]
-        used = list(dict.fromkeys(run.info["attack"] for run in mine))
+        attacks = {run.info["attack"] for run in mine}
         apart = settings([run.info for run in mine], ("attack",), weights=False)
         lines: dict[tuple[Any, ...], dict[float, Run]] = {}
-        for run, how in zip(mine, apart, strict=True):
-            lines.setdefault((_weights(run), run.info["attack"], how), {})[run.info["eps"]] = run
+        for run, how, under in zip(mine, apart, _conditions(mine), strict=True):
+            used = (run.info["attack"], under)
+            lines.setdefault((_weights(run), used, how), {})[run.info["eps"]] = run
+        places = list(dict.fromkeys(used for _, used, _ in lines))
         found[key] = [
             Series(
-                ", ".join(filter(None, [names[who], attack if len(used) > 1 else "", how])),
+                ", ".join(
+                    filter(None, [names[who], attack if len(attacks) > 1 else "", how, under])
+                ),
                 names[who],
                 weights.index(who),
-                used.index(attack),
+                places.index((attack, under)),
                 tuple(by_eps[eps] for eps in sorted(by_eps)),
             )
-            for (who, attack, how), by_eps in lines.items()
+            for (who, (attack, under), how), by_eps in lines.items()
         ]
     return found
+
+
+def _conditions(runs: Sequence[Run]) -> list[str]:
+    """What tells a run's samples, limits and attack in full from those of others: `first=64`."""
+    infos = [run.info for run in runs]
+    samples: dict[str, str] = {}  # by fingerprint: two subsets may be the same samples
+    for info in infos:
+        samples.setdefault(info["data_hash"], info["subset"] or "all samples")
+    named = Counter(samples.values())
+    called = Counter(name for name, _ in {(i["attack"], i["attack_params"]) for i in infos})
+    facts = []
+    for info in infos:
+        code, limits = info["data_hash"], Limits(info["max_time_s"], info["max_queries"])
+        other = called[info["attack"]] > 1
+        facts.append(
+            (
+                samples[code] + (f" {code}" if named[samples[code]] > 1 else ""),
+                f"limits {limits}",
+                f"settings {short_hash(info['attack_params'])}" if other else "",
+            )
+        )
+    differs = [len(set(values)) > 1 for values in zip(*facts, strict=True)]
+    return [", ".join(filter(None, itertools.compress(each, differs))) for each in facts]
 
 
 def model_names(runs: Sequence[Run]) -> dict[tuple[str, str], str]:

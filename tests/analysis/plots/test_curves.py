@@ -47,3 +47,19 @@ def test_what_does_not_belong_in_one_figure_is_refused(add_run, changes, said):
     """With the condition that chooses."""
     with pytest.raises(UserError, match=said):
         security_curves([add_run("a" * 12)[1], add_run("b" * 12, **changes)[1]])
+
+
+def test_runs_on_other_samples_are_lines_of_their_own(add_run, handmade_rows):
+    """Each with its own clean accuracy and number of samples."""
+    fewer = {"subset": "first=20", "data_hash": "other"}
+    runs = [
+        add_run("a" * 12, eps=0.05)[1],
+        add_run("b" * 12, handmade_rows(20, eps=0.2), eps=0.2, **fewer)[1],
+    ]
+    rows = list(security_curves(runs).rows())
+    assert [(row["line"], row["eps"], row["n_samples"]) for row in rows] == [
+        ("ce, all samples", 0, 40),
+        ("ce, all samples", 0.05, 40),
+        ("ce, first=20", 0, 20),
+        ("ce, first=20", 0.2, 20),
+    ]
