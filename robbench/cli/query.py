@@ -62,6 +62,8 @@ def query(
     reporter, began = Reporter(quiet=quiet, verbose=verbose), time.monotonic()
     answer = ask(sql, folder, out, allow_files=allow_files)
     reporter.detail(f"{len(answer)} rows in {time.monotonic() - began:.2f} s")
+    if as_json or as_csv or parquet is not None:
+        _require_apart(answer.column_names)
     if parquet is not None:
         write_parquet(answer, parquet)
         reporter.say(f"{len(answer)} rows written to {parquet}")
@@ -75,4 +77,13 @@ def query(
             reporter.say(
                 f"the first {SHOWN_ROWS} of {len(answer)} rows; all of them with --csv, --json or "
                 "--parquet FILE"
+            )
+
+
+def _require_apart(names: list[str]) -> None:
+    """Raise UserError for two columns of one name, of which a reader of the file has only one."""
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"{names.count(name)} columns of the answer are called {name}: rename them with AS"
             )

@@ -92,6 +92,21 @@ class TestQuery:
         assert max(map(len, wide)) <= 80
         assert sum(line.startswith("robust_accuracy_low") for line in wide) == 2
 
+    @pytest.mark.parametrize("form", ["--json", "--csv", "--parquet"])
+    def test_columns_of_one_name(self, cli: Cli, two: Path, tmp_path: Path, form: str) -> None:
+        """The table shows both; what has its columns by name would lose one, so it is refused."""
+        sql = """SELECT a.robust_accuracy, b.robust_accuracy{} FROM runs a JOIN runs b
+            ON a.model = 'at' AND b.model = 'ce'"""
+        file = tmp_path / "answer"
+        flags = [form, file] if form == "--parquet" else [form]
+        done = cli("query --out", two, sql.format(""), *flags)
+        assert (done.code, done.out, file.exists()) == (2, "", False)
+        assert done.err == (
+            "error: 2 columns of the answer are called robust_accuracy: rename them with AS\n"
+        )
+        assert cli("query --out", two, sql.format(" AS other"), *flags).code == 0
+        assert cli("query --out", two, sql.format("")).out.count("robust_accuracy") == 2
+
     @pytest.mark.parametrize(
         ("sql", "message"),
         [
