@@ -60,11 +60,10 @@ def warnings_of(found: Pivot) -> Iterator[str]:
 
 def _data(found: Pivot) -> str:
     sets = dict.fromkeys(f"{row['data']} {row['split']}" for row in found.rows)
-    sizes = sorted({row["n_samples"] for row in found.rows})
+    cells = [cell for row in found.rows for cell in row["cells"].values() if cell]
+    sizes = sorted({cell["n_samples"] for cell in cells})
     size = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]}-{sizes[-1]}"
-    attacks = dict.fromkeys(
-        cell["attack"] for row in found.rows for cell in row["cells"].values() if cell
-    )
+    attacks = dict.fromkeys(cell["attack"] for cell in cells)
     return f"{', '.join(sets)}, {'; '.join(attacks)}, {size} samples"
 
 

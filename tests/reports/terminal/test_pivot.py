@@ -21,6 +21,7 @@ def _cell(rate: float, **changes: Any) -> dict[str, Any]:
         "robust_accuracy_high": rate + 0.05,
         "robust_accuracy_sd": None,
         "n_seeds": None,
+        "n_samples": 100,
         "best": False,
         "attack": "pgd",
         "flags": [],
@@ -78,6 +79,14 @@ def test_intervals_where_there_is_room(width: int, at: str, ce: str) -> None:
     assert "ce, linf:0.1: 3 claimed successes" in text
     assert "Left out, without a budget: l2:inf." in text
     assert "every other (p <= 0.05)" in text
+
+
+def test_a_note_says_how_many_samples_the_cells_have() -> None:
+    """Those of a target's class are left out in its column alone."""
+    rows = (_row("at", _cell(0.7), _cell(0.5, n_samples=90)),)
+    (first, *_) = notes_of(Pivot(("linf:0.1", "l2:1"), rows))
+    assert first.startswith("digits test, pgd, 90-100 samples. ")
+    assert notes_of(FOUND)[0].startswith("digits test, pgd, 100 samples. ")
 
 
 def test_a_note_says_what_a_column_with_a_target_counts() -> None:
