@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from robbench.core.corruptions import PREFIX, is_corruption
 from robbench.core.escaping import one_line
 from robbench.core.threat_text import split_threat
 from robbench.reports import audit, columns, texts
@@ -22,11 +23,11 @@ _SIGNS = {
 }
 _SIGNS |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
 _NORMS = {
-    "linf": r"\ell_\infty",
-    "l2": r"\ell_2",
-    "l1": r"\ell_1",
-    "l0": r"\ell_0",
-    "l0px": r"\ell_0^{px}",
+    "linf": r"$\ell_\infty$",
+    "l2": r"$\ell_2$",
+    "l1": r"$\ell_1$",
+    "l0": r"$\ell_0$",
+    "l0px": r"$\ell_0^{px}$",
 }
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?( ± \d+(\.\d+)?)?")
 DAGGER = r"$^\dagger$"
@@ -48,20 +49,24 @@ def tex(text: str) -> str:
 
 def threat(text: str) -> str:
     r"""A threat model: `linf:8/255` is $\ell_\infty$, $\varepsilon = 8/255$."""
-    parts = split_threat(text)
-    return rf"${norm_sign(parts.norm)}$, " + size(text).replace("$", r"$\varepsilon = ", 1)
+    name = split_threat(text).norm
+    if is_corruption(name):
+        return f"{norm(name)}, {size(text)}"
+    return f"{norm(name)}, " + size(text).replace("$", r"$\varepsilon = ", 1)
 
 
 def size(text: str) -> str:
-    r"""The budget of a threat model and its target, if any: `$8/255$ $\to$ cat`."""
+    r"""The budget of a threat model and its target, if any: `$8/255$ $\to$ cat`, `severity $3$`."""
     parts = split_threat(text)
+    if is_corruption(parts.norm):
+        return f"severity ${tex(parts.budget)}$"
     target = "" if parts.target is None else rf" $\to$ {tex(parts.target)}"
     return f"${budget(parts.budget)}${target}"
 
 
-def norm_sign(name: str) -> str:
-    """For mathematics."""
-    return _NORMS.get(name) or tex(name)
+def norm(name: str) -> str:
+    r"""`$\ell_2$`, and `motion blur` of a corruption."""
+    return _NORMS.get(name) or tex(name.removeprefix(PREFIX).replace("_", " "))
 
 
 def budget(eps: str) -> str:

@@ -11,16 +11,17 @@ from itertools import groupby
 from robbench.analysis.audit_remarks import how_audited
 from robbench.analysis.pivot import Pivot
 from robbench.analysis.seeds import seeds
+from robbench.core.corruptions import is_corruption
 from robbench.core.escaping import one_line
 from robbench.core.limits import Limits
 from robbench.core.threat_text import split_threat
-from robbench.reports import audit, columns, texts
+from robbench.reports import audit, columns, footnotes, texts
 from robbench.reports.columns import Row
 from robbench.reports.latex.cells import (
     DAGGER,
     LatexColumn,
     column_of,
-    norm_sign,
+    norm,
     rate,
     size,
     tex,
@@ -65,9 +66,9 @@ def pivot_to_latex(found: Pivot) -> str:
         shown.insert(1, column_of("data"))
     heads, rules = [""] * (len(shown) - len(found.threats)), list[str]()
     start = len(heads) + 1
-    for norm, group in groupby(found.threats, key=lambda name: split_threat(name).norm):
+    for name, group in groupby(found.threats, key=lambda text: split_threat(text).norm):
         n = len(list(group))
-        heads.append(rf"\multicolumn{{{n}}}{{c}}{{Robust (\%), ${norm_sign(norm)}$}}")
+        heads.append(rf"\multicolumn{{{n}}}{{c}}{{Robust (\%), {norm(name)}}}")
         rules.append(rf"\cmidrule(lr){{{start}-{start + n - 1}}}")
         start += n
     shared = {name for name in _IN_CAPTION if len({cell[name] for cell in cells}) == 1}
@@ -167,6 +168,10 @@ def _notes(rows: Sequence[Row], names: Sequence[str], part: str) -> Iterator[str
         yield rf"Mean $\pm$ standard deviation over {n} training seeds."
     elif not counts and "robust_accuracy" in names:
         yield r"Brackets: Wilson interval, 95\,\%."
+    if any(row["target"] is not None for row in rows):
+        yield _sentence(footnotes.TARGET)
+    if "adversarial_ratio" in names and any(is_corruption(row["threat"]) for row in rows):
+        yield _sentence(footnotes.CORRUPTION)
     if "robust_accuracy_audited" in names:
         yield _audits(rows)
     if "certified_accuracy" in names:
@@ -183,6 +188,11 @@ def _notes(rows: Sequence[Row], names: Sequence[str], part: str) -> Iterator[str
         )
     if differs := sorted({kind for row in rows for kind in row["differs"]}):
         yield f"{DAGGER}Differs from the other rows in {', '.join(differs)}."
+
+
+def _sentence(note: str) -> str:
+    """A note of the other forms."""
+    return (note[0].upper() + tex(note[1:])).replace(tex("->"), r"$\to$")
 
 
 def _audits(rows: Sequence[Row]) -> str:

@@ -61,6 +61,12 @@ def test_any_other_column(name, value, cell):
     assert column_of(name).cell({name: value}) == cell
 
 
+def test_a_corruption_has_a_severity_and_no_epsilon():
+    """Its name is a text."""
+    assert threat("corruption:motion_blur@3") == r"motion blur, severity $3$"
+    assert size("corruption:fog@1") == "severity $1$"
+
+
 def test_a_target_is_an_arrow():
     """Behind the budget, with and without one, in a cell and at the head of a column."""
     assert threat("linf:8/255 -> a_b") == r"$\ell_\infty$, $\varepsilon = 8/255$ $\to$ a\_b"

@@ -244,3 +244,37 @@ def test_the_last_checkpoint_has_a_column_and_a_sentence(runs, parse):
     at = heads.index(r"Last (\%)")
     assert (first[at], second[at]) == ("--", "$40.0$")
     assert "Last: robust accuracy of the last checkpoint, beside that of the best." in text
+
+
+@pytest.fixture
+def corrupted(stored):
+    """One model under two severities of a corruption."""
+    return [
+        stored(
+            f"{n}" * 12,
+            attack="none",
+            norm="corruption:zoom_blur",
+            eps=float(n),
+            threat=f"corruption:zoom_blur@{n}",
+        )
+        for n in (1, 3)
+    ]
+
+
+def test_a_corruption_is_a_name_and_a_severity(corrupted, parse):
+    """In the caption, and at the head of a pivot; neither as mathematics nor as epsilon."""
+    text = to_latex(compare(corrupted[1:]))
+    assert r"under zoom blur, severity $3$ by \texttt{none}." in parse(text).caption
+    assert "Under a corruption: adversarial ratio is the share" in parse(text).caption
+    table = parse(pivot_to_latex(pivot(compare(corrupted))))
+    assert table.lines[0][2] == r"\multicolumn{2}{c}{Robust (\%), zoom blur}"
+    assert table.lines[1][2:] == ["severity $1$", "severity $3$"]
+    assert "orruption" not in parse(to_latex(compare(corrupted), ("model", "threat"))).caption
+
+
+def test_a_target_has_the_note_of_other_forms(stored, runs, parse):
+    """In a table and in a pivot; not without one."""
+    aimed = stored("a" * 12, target="3", threat="linf:0.15 -> 3")
+    for made in (to_latex(compare([aimed])), pivot_to_latex(pivot(compare([aimed])))):
+        assert r"With a target ($\to$): share of samples for which" in parse(made).caption
+    assert "With a target" not in to_latex(compare(runs))
