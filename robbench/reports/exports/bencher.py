@@ -60,9 +60,14 @@ def _means(records: Sequence[Record], corrupted: Sequence[Row]) -> Iterator[Reco
         clean = {"clean_accuracy": mine[0].measures["clean_accuracy"]}
         yield dataclasses.replace(
             max(mine, key=lambda one: one.started),
-            title=mine[0].title.replace(row["threats"][0], count(row), 1),
+            title=mine[0].title.replace(row["threats"][0], _set(row), 1),
             measures=measures | clean,
         )
+
+
+def _set(row: Row) -> str:
+    """The corruptions of a row: how many, and a hash that tells them from as many others."""
+    return f"{count(row)} ({short_hash(sorted(row['threats']), 8)})"
 
 
 def _name(title: str) -> str:

@@ -77,10 +77,41 @@ def test_corruptions_are_one_benchmark(a_record):
     row = {"mean_accuracy_high": 0.75, "worst_accuracy_high": 0.5, "run_ids": ["0", "1"]}
     found = metric_format([a_record(), *runs], [rates | row | {"threats": threats}])
     jsonschema.validate(found, SCHEMA)
-    title = "ce on digits test, 2 threat models of corruptions, none"
-    assert list(found) == [title, a_record().title]
+    title, other = found
+    assert re.fullmatch(
+        r"ce on digits test, 2 threat models of corruptions \([0-9a-f]{8}\), none", title
+    )
+    assert other == a_record().title
     assert found[title] == {
         "corruptions-mean-accuracy": {"value": 0.5, "lower_value": 0.25, "upper_value": 0.75},
         "corruptions-worst-accuracy": {"value": 0.25, "lower_value": 0.125, "upper_value": 0.5},
         "clean-accuracy": {"value": 0.9},
     }
+
+
+def test_other_corruptions_are_another_benchmark(a_record):
+    """However many they are; their order does not count."""
+
+    def name(*threats):
+        runs = [
+            a_record(
+                run_id=str(i),
+                title=f"ce on digits test, {threat}, none",
+                measures={"clean_accuracy": Measure(0.9)},
+            )
+            for i, threat in enumerate(threats)
+        ]
+        rates = dict.fromkeys(
+            [f"{of}_accuracy{end}" for of in ("mean", "worst") for end in ("", "_low", "_high")],
+            0.5,
+        )
+        row = {**rates, "run_ids": [one.run_id for one in runs], "threats": list(threats)}
+        (found,) = metric_format(runs, [row])
+        return found
+
+    fog, snow = (
+        name("corruption:fog@1", "corruption:snow@1"),
+        name("corruption:fog@3", "corruption:snow@1"),
+    )
+    assert fog != snow
+    assert name("corruption:snow@1", "corruption:fog@1") == fog
