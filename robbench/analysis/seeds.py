@@ -26,6 +26,7 @@ _MEANS = (
     "audit_missed_high",
     "certified_accuracy",
     "certified_radius_p50",
+    "n_robust",
     "clean_accuracy_last",
     "robust_accuracy_last",
     "clean_rejection_rate",
@@ -38,7 +39,7 @@ _MEANS = (
     "wall_s",
 )
 _SUMS = (
-    *("n_unconfirmed", "n_error", "n_unfinished", "n_robust"),
+    *("n_unconfirmed", "n_error", "n_unfinished"),
     *("n_survivors", "n_audited", "n_audit_broken"),
 )
 CLOSE = 0.01
@@ -51,15 +52,16 @@ def over_training_seeds(
 ) -> list[dict[str, Any]]:
     """One row per recipe and attack, from runs and their rows of `compare`, with their keys.
 
-    n_seeds is the number of seeds, train_seed None. Rates, margins and queries are means over seeds
-    (of medians, where the name says so), as are bounds of audits where every seed has one. Counts
-    are sums, *_sd standard deviations over seeds (n - 1 in the denominator; None for one seed),
-    intervals Student's t over seeds, cut off at 0 and 1, and nan for one seed. A recipe is
-    compared with the first one with the same data, threat model, attack and limits:
-    robust_difference is the mean difference over the seeds in common, t_test_p the p value of
-    the paired t test, p_holm the same corrected. These are None without two common seeds;
-    `note` says why. Needs `train_config` in the runs. Raises UserError where a run does not say
-    how its model was trained, and for two runs of one recipe and seed.
+    n_seeds is the number of seeds, train_seed None; n_samples is that of each. Rates, n_robust,
+    margins and queries are means over seeds (of medians, where the name says so), as are bounds of
+    audits where every seed has one. Counts of what went wrong and of audits are sums over the
+    seeds, so at most n_seeds * n_samples. *_sd are standard deviations over seeds (n - 1 in the
+    denominator; None for one seed), intervals Student's t over seeds, cut off at 0 and 1, and nan
+    for one seed. A recipe is compared with the first one with the same data, threat model, attack
+    and limits: robust_difference is the mean difference over the seeds in common, t_test_p the p
+    value of the paired t test, p_holm the same corrected. These are None without two common seeds;
+    `note` says why. Needs `train_config` in the runs. Raises UserError where a run does not say how
+    its model was trained, and for two runs of one recipe and seed.
     """
     groups: dict[str, dict[int, Mapping[str, Any]]] = {}
     recipes: dict[str, str] = {}

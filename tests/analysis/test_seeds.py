@@ -62,6 +62,7 @@ def test_means_intervals_and_the_paired_test_are_scipys(seeded: Callable[..., Ru
             (max(0, low), min(1, high))
         )
         assert row["n_seeds"] == 4
+        assert row["n_robust"] / row["n_samples"] == pytest.approx(row["robust_accuracy"])
         assert row["robust_accuracy_sd"] == pytest.approx(mine.std(ddof=1))
         clean = [per_run[f"{row['loss']}{seed}"]["clean_accuracy"] for seed in range(4)]
         assert row["clean_accuracy_sd"] == pytest.approx(np.std(clean, ddof=1))
