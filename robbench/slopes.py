@@ -39,7 +39,8 @@ def cross_entropy(logits: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
         others = z.scatter(1, label, -torch.inf)
         total = others.logsumexp(1, keepdim=True)
         gap = total - z.gather(1, label)
-        straight, slope = gap > STRAIGHT, gap.sigmoid()
+        # Not torch's sigmoid: it rounds the last elements of a tensor otherwise.
+        straight, slope = gap > STRAIGHT, 1 / (1 + (-gap).exp())
         value = torch.where(straight, gap, gap.clamp(max=STRAIGHT).exp().log1p())[:, 0]
         gradient = ((others - total).exp() * slope).scatter(1, label, -slope)
         value, gradient = value.to(logits.dtype), gradient.to(logits.dtype)

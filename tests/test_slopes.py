@@ -77,3 +77,17 @@ def test_what_the_closed_forms_do_not_cover_is_left_to_autograd() -> None:
         assert slope_of(objective, p, 3) is None
         assert slope_of(objective, p.replace(targeted=True), 5) is None
     assert slope_of(lambda logits, p: logits[:, 0], p, 5) is None
+
+
+def test_gradients_do_not_depend_on_how_many_rows_there_are() -> None:
+    """In any part of many: torch's sigmoid rounds the last elements of a tensor alone."""
+    z = 3 * torch.randn(1000, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.arange(1000) % 5
+
+    def of(rows: Tensor) -> Tensor:
+        x0 = torch.zeros(len(rows), 1, dtype=torch.float64)
+        return SLOPES[cross_entropy](z[rows], Problem.of(x0, y[rows], 1.0, NORMS["linf"]))[1]
+
+    whole = of(torch.arange(1000))
+    for width in (1, 3, 7, 13):
+        assert torch.equal(torch.cat([of(rows) for rows in torch.arange(1000).split(width)]), whole)

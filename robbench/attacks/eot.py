@@ -57,7 +57,7 @@ class Wrapper(Attack[Any]):
         self._refuse(inner, canonical)
         self._set(attack=canonical, inner=inner)
         self._set(norms=inner.norms, goal=inner.goal, access=inner.access, steps=inner.steps)
-        self._set(objective=inner.objective)
+        self._set(objective=inner.objective, restarts=inner.restarts)
 
     def _refuse(self, inner: AnyRowAttack, spec: str) -> None:
         """Raises UserError when this attack makes no sense inside."""

@@ -153,7 +153,7 @@ class FAB(Attack[State]):
         x, no = p.x0, torch.zeros_like(p.y, dtype=torch.bool)
         if self.restarts > 1:
             budget = pick(torch.isinf(p.eps), 0.05 * p.norm.size(torch.ones_like(x)), p.eps)
-            away = lift(budget / 2, x) * p.norm.on_sphere(p.key, x.shape[1:], x.dtype)
+            away = lift(budget / 2, x) * p.norm.on_sphere(p.key, x.shape[1:], x.dtype, p.free)
             x = pick(p.key == 0, x, p.ball.into_box(x + away))
         return State(x=x, moves=torch.zeros_like(p.y), fresh=no, crossed=no)
 

@@ -83,9 +83,8 @@ class FMN(Attack[State]):
             )
         else:
             slope = p.norm.dual(a.grad).clamp(min=torch.finfo(size.dtype).tiny)
-            more = torch.where(
-                torch.isinf(best), torch.maximum(size + a.value.abs() / slope, more), more
-            )
+            away = (a.value.abs() / slope).nan_to_num(0.0)
+            more = torch.where(torch.isinf(best), torch.maximum(size + away, more), more)
         eps = torch.where(a.hit, torch.minimum(less, best), more)
         eps = torch.minimum(eps, p.norm.size(torch.maximum(p.x0, 1 - p.x0)))
         x = s.x + lift(alpha, s.x) * find_norm("l2").steepest(a.grad)

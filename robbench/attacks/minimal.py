@@ -90,7 +90,10 @@ class Minimal(Wrapper):
     high: Annotated[
         Annotated[Number, Field(gt=0)] | None,
         OrNone,
-        Field(description="budget of the first run; none = linf 0.1, l2 1, l1 8, l0 8, l0px 8"),
+        Field(
+            description="budget of the first run where the threat model has none; "
+            "none = linf 0.1, l2 1, l1 8, l0 8, l0px 8"
+        ),
     ] = None
 
     def __post_init__(self) -> None:

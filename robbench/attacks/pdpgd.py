@@ -70,15 +70,17 @@ def proximal(norm: Norm, d: Tensor, mu: Tensor) -> Tensor:
     if norm.name == "l1":
         return d.sign() * (d.abs() - lift(mu, d)).clamp(min=0)
     # |r| = u^3 with u^4 - |d| u + 2 mu / 3 = 0, by Ferrari, in units where mu = 1; below the
-    # threshold (2/3) 24^(1/4) zero is better.
-    unit = lift(mu.clamp(min=1e-12), d) ** 0.75
+    # threshold (2/3) 24^(1/4) zero is better. No ** here: torch's pow rounds the last elements of
+    # a tensor otherwise.
+    root = mu.clamp(min=1e-12).sqrt()
+    unit = lift(root * root.sqrt(), d)
     y = d.abs() / unit
     inside = y >= 2 / 3 * 24**0.25
     y = torch.where(inside, y, 2.0)
-    first = (y.square() / 2 + (y**4 / 4 - 512 / 729).sqrt()) ** (1 / 3)
+    first = ((y.square() / 2 + (y.square().square() / 4 - 512 / 729).sqrt()).log() / 3).exp()
     b = first + 8 / 9 / first
     u = (b.sqrt() + (2 * y / b.sqrt() - b).clamp(min=0).sqrt()) / 2
-    return torch.where(inside, d.sign() * unit * u**3, torch.zeros_like(d))
+    return torch.where(inside, d.sign() * unit * u * u.square(), torch.zeros_like(d))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,7 +123,8 @@ class PDPGD(Attack[State]):
         first, second = corrections(steps, t.device)[:, t]
         first, second = first.to(s.x.dtype), second.sqrt().to(s.x.dtype)
         scale = 1.0 if p.temperature is None else p.temperature.to(a.value.dtype)
-        lead = a.value / scale
+        value = a.value.nan_to_num(0.0)
+        lead = value / scale
         slope = 1 / (1 + lead.clamp(max=80).exp()) / scale  # of softplus(-lead)
         g = -p.movable(a.grad) * lift(slope, s.x)
 
@@ -132,7 +135,7 @@ class PDPGD(Attack[State]):
         largest = p.movable(below).flatten(1).amax(1).clamp(min=TINY)
         r = self._shrunk(moved, below / lift(largest, s.x), s.l0 / s.l1 * step / largest, p)
 
-        v = (s.v - theta * a.value.sign()).clamp(-FARTHEST, FARTHEST)
+        v = (s.v - theta * value.sign()).clamp(-FARTHEST, FARTHEST)
         l0, l1 = 1 / (1 + v.exp()), 1 / (1 + (-v).exp())
         return s.replace(
             x=p.ball.into_box(p.x0 + r),

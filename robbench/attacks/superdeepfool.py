@@ -93,6 +93,7 @@ class SuperDeepFool(Attack[State]):
         unit = p.norm.steepest(w)
         least = self.overshoot / 10 * p.norm.size(s.r)
         length = gap.abs() / p.norm.dual(w).clamp(min=torch.finfo(gap.dtype).tiny)
+        length = length.nan_to_num(0.0)
         r = pick(fool, s.r + lift(torch.maximum(length, least), s.r) * unit, s.r)
         along = ((s.x - p.x0) * unit).flatten(1).sum(1)
 

@@ -78,10 +78,10 @@ def slope(e: Evidence) -> Reading:
     room = lift((AT * p.eps).clamp(max=MOST), p.x0)
     # Not at the input itself, which may be a special point such as a grid's, nor where one of the
     # two points would leave the box.
-    inside = torch.minimum(torch.maximum(p.ball.uniform(), room), 1 - room)
+    inside = p.held(torch.minimum(torch.maximum(p.ball.uniform(), room), 1 - room))
     gradient = e.answers.slope(p, inside, margin)
     errors, sizes = torch.zeros(len(p)), torch.zeros(len(p))
-    random = norm.on_sphere(keyed.fold(p.key, 1), p.x0.shape[1:], p.x0.dtype)
+    random = norm.on_sphere(keyed.fold(p.key, 1), p.x0.shape[1:], p.x0.dtype, p.free)
     for direction in (norm.steepest(gradient), random):
         step = room * direction
         high, low = (

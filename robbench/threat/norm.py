@@ -52,9 +52,24 @@ class Norm(ABC):
         return values
 
     @abstractmethod
-    def uniform(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        """Uniform in the unit ball, drawn from each row's key [B]."""
+    def uniform(
+        self, key: Tensor, shape: torch.Size, dtype: torch.dtype, free: Tensor | None = None
+    ) -> Tensor:
+        """Uniform in the unit ball, drawn from each row's key [B].
+
+        free [B,*] bool: the entries that may differ from zero; None = all of them.
+        """
 
     @abstractmethod
-    def on_sphere(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        """A random point of size 1, scaled from the cube or a Gaussian: APGD's start."""
+    def on_sphere(
+        self, key: Tensor, shape: torch.Size, dtype: torch.dtype, free: Tensor | None = None
+    ) -> Tensor:
+        """A random point of size 1, scaled from the cube or a Gaussian: APGD's start.
+
+        free: as of `uniform`.
+        """
+
+
+def only(free: Tensor | None, d: Tensor) -> Tensor:
+    """A d [B,*], zero where not free [B,*]."""
+    return d if free is None else torch.where(free, d, 0.0)

@@ -10,6 +10,7 @@ from robbench.core.errors import unknown
 from robbench.core.rows import lift, pick
 from robbench.threat.norm import BOX as BOX
 from robbench.threat.norm import Norm as Norm
+from robbench.threat.norm import only
 from robbench.threat.sparse_norms import L0, L1, L0Pixels
 
 
@@ -38,11 +39,15 @@ class Linf(Norm):
         d = torch.sub(x, x0, out=x if overwrite else None)
         return _clipped(d, eps, out=d).add_(x0).clamp_(*BOX)
 
-    def uniform(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        return keyed.uniform(key, shape, dtype=dtype).mul_(2).sub_(1)
+    def uniform(
+        self, key: Tensor, shape: torch.Size, dtype: torch.dtype, free: Tensor | None = None
+    ) -> Tensor:
+        return only(free, keyed.uniform(key, shape, dtype=dtype).mul_(2).sub_(1))
 
-    def on_sphere(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        cube = self.uniform(key, shape, dtype)
+    def on_sphere(
+        self, key: Tensor, shape: torch.Size, dtype: torch.dtype, free: Tensor | None = None
+    ) -> Tensor:
+        cube = self.uniform(key, shape, dtype, free)
         return cube / lift(self.size(cube), cube).clamp(min=torch.finfo(dtype).tiny)
 
 
@@ -81,15 +86,19 @@ class L2(Norm):
         length = self.size(d)
         return d * lift(torch.where(length > eps, eps / length, torch.ones_like(eps)), d)
 
-    def uniform(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        direction = self.on_sphere(key, shape, dtype)
-        radius = keyed.uniform(key, (1,), counter=2, dtype=dtype)[:, 0] ** (
-            1 / max(shape.numel(), 1)
-        )
-        return direction * lift(radius, direction)
+    def uniform(
+        self, key: Tensor, shape: torch.Size, dtype: torch.dtype, free: Tensor | None = None
+    ) -> Tensor:
+        direction = self.on_sphere(key, shape, dtype, free)
+        entries = shape.numel() if free is None else free.flatten(1).sum(1)
+        drawn = keyed.uniform(key, (1,), counter=2, dtype=dtype)[:, 0]
+        # Not drawn ** (1 / entries): torch's pow rounds the last elements of a tensor otherwise.
+        return direction * lift((drawn.log() / entries).exp(), direction)
 
-    def on_sphere(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        return self.steepest(keyed.normal(key, shape, dtype=dtype))
+    def on_sphere(
+        self, key: Tensor, shape: torch.Size, dtype: torch.dtype, free: Tensor | None = None
+    ) -> Tensor:
+        return self.steepest(only(free, keyed.normal(key, shape, dtype=dtype)))
 
 
 NORMS: dict[str, Norm] = {norm.name: norm for norm in (Linf(), L2(), L1(), L0(), L0Pixels())}

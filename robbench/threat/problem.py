@@ -9,6 +9,7 @@ from torch import Tensor
 
 from robbench.core import fused
 from robbench.core.rows import Rows, between, finite, lift, pick
+from robbench.threat.norm import only
 from robbench.threat.norms import BOX as BOX
 from robbench.threat.norms import Norm
 from robbench.threat.tolerance import fits
@@ -94,9 +95,8 @@ class Problem(Rows):
 
     def movable(self, d: Tensor) -> Tensor:
         """Directions d [B,*] or [B,k,*], zero in fixed entries."""
-        if self.free is None:
-            return d
-        return torch.where(self.free if d.ndim == self.free.ndim else self.free[:, None], d, 0.0)
+        free = self.free
+        return only(free if free is None or d.ndim == free.ndim else free[:, None], d)
 
     @property
     def ball(self) -> Ball:
@@ -166,28 +166,20 @@ class Ball:
 
     def uniform(self) -> Tensor:
         """A uniform random point of the ball, clipped to the box; a function of each row's key."""
-        return self._scaled(self.p.norm.uniform(self.p.key, self.p.x0.shape[1:], self.p.x0.dtype))
+        p = self.p
+        return self._scaled(p.norm.uniform(p.key, p.x0.shape[1:], p.x0.dtype, p.free))
 
     def on_sphere(self) -> Tensor:
         """A random point of the surface, clipped to the box; a function of each row's key."""
-        return self._scaled(self.p.norm.on_sphere(self.p.key, self.p.x0.shape[1:], self.p.x0.dtype))
+        p = self.p
+        return self._scaled(p.norm.on_sphere(p.key, p.x0.shape[1:], p.x0.dtype, p.free))
 
     def _scaled(self, d: Tensor) -> Tensor:
         """A point at d, which it overwrites, times the budget."""
-        if self.p.free is not None:
-            d = self._spread(d)
         eps = self.p.eps
         if not finite(eps):  # without a budget: the ball that holds every point of the box
             eps = pick(torch.isinf(eps), self.p.norm.size(torch.ones_like(d)), eps)
         return self.project(d.mul_(lift(eps, d)).add_(self.p.x0), overwrite=True)
-
-    def _spread(self, d: Tensor) -> Tensor:
-        """A d of the unit ball without its fixed entries, in l2 and l1 as long as before."""
-        moved, norm = self.p.movable(d), self.p.norm
-        if norm.name not in ("l2", "l1"):
-            return moved
-        size = norm.size(moved).clamp(min=torch.finfo(d.dtype).tiny)
-        return moved * lift(norm.size(d) / size, d)
 
 
 def succeeds(predicted: Tensor, aim: Tensor, targeted: bool) -> Tensor:

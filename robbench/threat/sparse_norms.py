@@ -7,7 +7,7 @@ from torch import Tensor
 
 from robbench.core import keyed
 from robbench.core.rows import lift, pick
-from robbench.threat.norm import BOX, Norm
+from robbench.threat.norm import BOX, Norm, only
 
 
 class _Sparse(Norm):
@@ -50,13 +50,17 @@ class L1(_Sparse):
         moved = torch.where((moved - x0).abs() > near.abs(), torch.nextafter(moved, x0), moved)
         return pick(self._fits(boxed - x0, eps), boxed, moved)
 
-    def uniform(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        d = _laplace(key, shape, dtype)
+    def uniform(
+        self, key: Tensor, shape: torch.Size, dtype: torch.dtype, free: Tensor | None = None
+    ) -> Tensor:
+        d = only(free, _laplace(key, shape, dtype))
         slack = -torch.log1p(-keyed.uniform(key, (1,), counter=2, dtype=dtype)[:, 0])
         return d / lift(self.size(d) + slack, d).clamp(min=torch.finfo(dtype).tiny)
 
-    def on_sphere(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        d = _laplace(key, shape, dtype)
+    def on_sphere(
+        self, key: Tensor, shape: torch.Size, dtype: torch.dtype, free: Tensor | None = None
+    ) -> Tensor:
+        d = only(free, _laplace(key, shape, dtype))
         return d / lift(self.size(d), d).clamp(min=torch.finfo(dtype).tiny)
 
     def _fits(self, d: Tensor, eps: Tensor) -> Tensor:
@@ -115,11 +119,15 @@ class L0(_Sparse):
         # The gain is d^2 - (d - boxed)^2.
         return (x0 + self._keep(boxed, boxed * (2 * d - boxed), eps)).clamp(*BOX)
 
-    def uniform(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        return 2 * keyed.uniform(key, shape, dtype=dtype) - 1
+    def uniform(
+        self, key: Tensor, shape: torch.Size, dtype: torch.dtype, free: Tensor | None = None
+    ) -> Tensor:
+        return only(free, 2 * keyed.uniform(key, shape, dtype=dtype) - 1)
 
-    def on_sphere(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        return self.uniform(key, shape, dtype)
+    def on_sphere(
+        self, key: Tensor, shape: torch.Size, dtype: torch.dtype, free: Tensor | None = None
+    ) -> Tensor:
+        return self.uniform(key, shape, dtype, free)
 
     def _keep(self, d: Tensor, worth: Tensor, eps: Tensor) -> Tensor:
         worth = self.pooled(worth)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from robbench.attacks.base import Attack, AttackEntry, Backend
@@ -22,44 +23,12 @@ from robbench.threat.model import parse_threat
 from robbench.threat.norms import NORMS
 from robbench.threat.problem import Problem
 
+from .short_specs import BACKENDS, short_specs
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SHORT = {
-    "fgsm": "",
-    "fgsm-rs": "",
-    "n-fgsm": "",
-    "noise": "",
-    "pgd": "steps=4,restarts=2",
-    "apgd": "steps=8,restarts=2",
-    "apgd-t": "steps=4,targets=2",
-    "a3": "rounds=3",
-    "square": "steps=20,restarts=2",
-    "eot": "attack=(pgd:steps=3),draws=2",
-    "minimal": "attack=(apgd:steps=3),rounds=3",
-    "hopskipjump": "steps=60,trials=3,evals=4",
-    "fab": "iterations=4,restarts=2",
-    "fab-t": "iterations=3,targets=2,restarts=2",
-    "cw": "iterations=4,search_steps=2",
-    "tsta": "iterations=3,probe=2,targets=2",
-    "transfer": "source=mlp,attack=(apgd:steps=4)",
-}
-BACKENDS = [
-    "foolbox:LinfPGD",
-    "torchattacks:PGD",
-    "adv-lib:fmn",
-    "pyautoattack:version=apgd-ce",
-]
 FREE = torch.arange(36).reshape(1, 6, 6) % 3 > 0
 EPS = {"linf": 0.1, "l2": 0.8, "l1": 3.0, "l0": 6, "l0px": 6}
-
-
-def _specs() -> list[tuple[str, str]]:
-    found = []
-    for name in sorted(ATTACKS.entries.keys() - {spec.partition(":")[0] for spec in BACKENDS}):
-        options = SHORT.get(name, "steps=5")
-        spec = f"{name}:{options}" if options else name
-        found += [(spec, norm) for norm in sorted(ATTACKS.build(spec).norms)]
-    return found
 
 
 class Watching(nn.Module):
@@ -86,7 +55,7 @@ def _rows(problem: Callable[..., Any], norm: str, eps: float) -> tuple[Watching,
     return model, p.replace(free=FREE.expand_as(x0))
 
 
-@pytest.mark.parametrize(("spec", "norm"), _specs())
+@pytest.mark.parametrize(("spec", "norm"), short_specs())
 def test_every_attack_keeps_them(
     spec: str, norm: str, problem: Callable[..., Any], conquer: Callable[..., Any]
 ) -> None:
@@ -196,7 +165,7 @@ def test_a_linear_model_has_the_verdicts_of_its_free_entries(
 
 
 def test_random_starts_use_the_whole_budget(problem: Callable[..., Any]) -> None:
-    """With most entries fixed, points of the sphere are still eps away in l2 and l1."""
+    """With most entries fixed, points of the sphere are still eps away."""
     free = torch.zeros(1, 6, 6, dtype=torch.bool)
     free[0, 0, :3] = True
     for norm, eps in (("l2", 0.1), ("l1", 0.1), ("linf", 0.1), ("l0", 2)):
@@ -205,7 +174,18 @@ def test_random_starts_use_the_whole_budget(problem: Callable[..., Any]) -> None
         x = p.ball.on_sphere()
         assert torch.equal(x[:, ~free], p.x0[:, ~free])
         size = NORMS[norm].size(x - p.x0)
-        if norm in ("l2", "l1"):
+        if norm in ("linf", "l2", "l1"):
             assert torch.allclose(size, p.eps, rtol=1e-4)
         assert bool((size > 0).all())
         assert bool((NORMS[norm].size(p.ball.uniform() - p.x0) <= p.eps * 1.0001).all())
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_random_starts_fill_the_ball_of_the_free_entries(norm: str) -> None:
+    """Its radius to the power of how many are free is uniform, whatever number is fixed."""
+    x0, rows = torch.full((4000, 12), 0.5, dtype=torch.float64), torch.arange(4000)
+    free = (torch.arange(12) < torch.where(rows < 2000, 2, 3)[:, None]).expand_as(x0)
+    p = Problem.of(x0, rows * 0, 0.2, NORMS[norm], free=free)
+    radius = NORMS[norm].size(p.ball.uniform() - x0) / 0.2
+    for part, entries in ((radius[:2000], 2), (radius[2000:], 3)):
+        assert stats.kstest((part**entries).numpy(), "uniform").pvalue > 0.001

@@ -190,3 +190,14 @@ def test_logits_of_any_size_can_be_attacked(norm: str, factor: float) -> None:
     found = judge("pdpgd:steps=30", Scaled().eval(), split, threat)
     assert {verdict.status for verdict in found} == {0}
     assert all(verdict.adversarial for verdict in found)
+
+
+@pytest.mark.parametrize("norm", ["l1", "linf", "l0"])
+def test_proximal_points_do_not_depend_on_how_many_there_are(norm: str) -> None:
+    """In any part of many: torch's pow rounds the last elements of a tensor alone."""
+    d = torch.randn(200, 7, generator=torch.Generator().manual_seed(3))
+    mu = torch.rand(200, generator=torch.Generator().manual_seed(4)) / 4
+    whole = proximal(NORMS[norm], d, mu)
+    for width in (1, 3, 5, 13):
+        parts = zip(d.split(width), mu.split(width), strict=True)
+        assert torch.equal(torch.cat([proximal(NORMS[norm], *part) for part in parts]), whole)

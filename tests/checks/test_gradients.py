@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from robbench.checks import (
     gradients,
 )
+from robbench.checks.base import run_checks
 from robbench.checks.broken_defences import DEFENCES
+from robbench.checks.registry import CHECKS
+
+_SLOPE = next(check for check in CHECKS if check.name == "finite-difference")
 
 
 def grid(x: Tensor) -> Tensor:
@@ -41,3 +47,19 @@ def test_a_check_tells_a_spoilt_model_from_a_good_one(name: str, told_apart: Cal
     """The same samples, labels and threat: only what is looked for differs."""
     good, bad = told_apart(*BAD[name])
     assert len(bad.evidence) > len(good.evidence)
+
+
+@pytest.mark.parametrize("threat", ["linf:0.1", "l2:0.3"])
+def test_a_linear_model_has_the_slope_that_it_says_where_entries_are_fixed(
+    threat: str, made: Callable, evidence: Callable
+) -> None:
+    """Nothing moves along these, however much they weigh."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(20, 3))
+    with torch.no_grad():
+        model[1].weight[:, :6] *= 100
+        images = torch.rand(60, 20)
+        split = made(images, model(images).argmax(1), 3)
+    split = dataclasses.replace(split, free=torch.arange(20) >= 6)
+    found = run_checks([_SLOPE], evidence(model, split, threat))[0]
+    assert (found.verdict, found.evidence) == ("pass", ())

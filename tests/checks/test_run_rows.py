@@ -93,6 +93,12 @@ CASES = {  # check, a good run, a bad run, how many samples speak against the ba
         fell(40, "pgd:restarts=3", broken_variant=some(20, 2, 0)),
         20,
     ),
+    "last restart of an attack inside another": (
+        run_rows.last_restart,
+        fell(40, "eot:attack=(pgd:restarts=3),draws=2", broken_variant=some(40, 1)),
+        fell(40, "eot:attack=(pgd:restarts=3),draws=2", broken_variant=some(20, 2, 0)),
+        20,
+    ),
     "last restart of a targeted attack": (  # two classes have one target each
         run_rows.last_restart,
         fell(40, "apgd:objective=dlr-targeted,restarts=2", broken_variant=some(40, 0)),

@@ -92,6 +92,7 @@ BAD = [  # (command line, what the message must hold)
     ("attack ce --attack pgd:init=corner", "uniform"),
     ("attack ce --attack pgd:steps=5 --attack pgd:steps=5", "twice"),
     ("attack ce --attack pgd --attack pgd:steps=40", "twice"),
+    ("attack ce --threat linf:8/255,0.0313725", "twice, once as linf:8/255: leave"),
     ("attack ce --attack cross-entropy", "attack"),
     ("attack ce --attack n-fgsm", "points leave the budget.*--inner n-fgsm.*pgd or apgd"),
     ("attack ce --attack eot:attack=(n-fgsm)", "leaves the budget"),

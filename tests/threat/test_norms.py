@@ -197,8 +197,20 @@ def test_random_points_lie_inside_and_on_the_surface(
     else:
         assert float(norm.size(inside).max()) <= 1 + 1e-6
         assert torch.allclose(norm.size(surface), torch.ones(500, dtype=dtype), atol=1e-6)
-    assert torch.equal(norm.uniform(keys[100:101], torch.Size(shape), dtype)[0], inside[100])
-    assert torch.equal(norm.on_sphere(keys[100:101], torch.Size(shape), dtype)[0], surface[100])
+    for rows in (100, 101, 137, 499):  # some that vector instructions take, and the last, alone
+        one = keys[rows : rows + 1]
+        assert torch.equal(norm.uniform(one, torch.Size(shape), dtype)[0], inside[rows])
+        assert torch.equal(norm.on_sphere(one, torch.Size(shape), dtype)[0], surface[rows])
+
+
+def test_radii_do_not_depend_on_how_many_are_drawn() -> None:
+    """Of one key and shape, in any part of many: torch's pow rounds the last of a tensor alone."""
+    keys, shape = torch.arange(1000), torch.Size((12,))
+    for dtype in (torch.float32, torch.float64):
+        whole = NORMS["l2"].uniform(keys, shape, dtype)
+        for width in (1, 3, 7, 13):
+            parts = [NORMS["l2"].uniform(part, shape, dtype) for part in keys.split(width)]
+            assert torch.equal(torch.cat(parts), whole)
 
 
 def test_points_inside_are_uniform(norm: Norm) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from robbench.core.errors import UserError
+from robbench.data.base import Split
 from robbench.tasks.attack.config import AttackConfig
 from robbench.threat.model import ThreatModel
 
@@ -18,6 +19,15 @@ _OF_ATTACKS = {
     "compile": "--compile",
     "measure": "--measure",
 }
+
+
+def require_no_fixed(threat: ThreatModel, split: Split) -> None:
+    """Raise UserError for a corruption of inputs with fixed entries, which it would change."""
+    if split.free is not None:
+        raise UserError(
+            f"threat {threat.text} changes all entries of an input, and some are fixed here: leave "
+            "out what fixes them, or choose an l0, l1, l2 or linf threat model"
+        )
 
 
 def without_attacks(config: AttackConfig, threat: ThreatModel) -> AttackConfig:

@@ -28,7 +28,7 @@ from robbench.store.store import Store
 from robbench.tasks.attack.access import require_access
 from robbench.tasks.attack.audit import Audit, plan_audit
 from robbench.tasks.attack.config import USUAL_ATTACK, AttackConfig
-from robbench.tasks.attack.corruption import without_attacks
+from robbench.tasks.attack.corruption import require_no_fixed, without_attacks
 from robbench.tasks.attack.entries import build_entries, canonical_entry
 from robbench.tasks.attack.identity import changed_answers, run_hashes
 from robbench.tasks.attack.target import aimed
@@ -230,6 +230,7 @@ def plan_subject(
     require_inside(threats, subject.split.images.shape[1:])
     subject, threats = aimed(subject, threats, config.seed)
     if threats[0].corruption:
+        require_no_fixed(threats[0], subject.split)
         config = without_attacks(config, threats[0])
     elif not config.attack:
         config = dataclasses.replace(config, attack=USUAL_ATTACK)

@@ -9,6 +9,7 @@ from robbench.core.errors import UserError
 from robbench.data.load import default_threat
 from robbench.tasks.subject import Subject
 from robbench.threat.model import ThreatModel, parse_threat
+from robbench.threat.tolerance import same_budget
 
 
 def parse_threats(texts: Sequence[str], target: str | None = None) -> list[list[ThreatModel]]:
@@ -25,8 +26,10 @@ def parse_threats(texts: Sequence[str], target: str | None = None) -> list[list[
         # What a corruption breaks at one severity may withstand a higher one: each is alone.
         alone = threat.eps if threat.corruption else None
         same = found.setdefault((threat.norm_name, threat.target, alone), [])
-        if threat.eps in [other.eps for other in same]:
-            raise UserError(f"threat {threat.text} is given twice: leave one out")
+        for other in same:
+            if same_budget(threat.eps, other.eps):
+                also = f", once as {other.text}" * (other.text != threat.text)
+                raise UserError(f"threat {threat.text} is given twice{also}: leave one out")
         same.append(threat)
     for threats in found.values():
         threats.sort(key=lambda threat: threat.eps)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from torch import Tensor
@@ -146,6 +147,16 @@ def test_a_table_of_numbers_has_no_weather(cli: Cli, tmp_path: Path) -> None:
     done = cli(f"attack mlp:width=4,depth=1 --data csv:{file},label=y --threat corruption:fog@1")
     assert done.code == 2
     assert "is for images of at least 8x8 pixels, the data have the shape 2" in done.err
+
+
+def test_entries_that_are_fixed_are_not_corrupted(cli: Cli, tmp_path: Path) -> None:
+    """A corruption would change them, and what no attack may change it may not either."""
+    images = np.zeros((6, 1, 8, 8), np.float32) + np.linspace(0, 1, 8, dtype=np.float32)
+    np.savez(tmp_path / "t.npz", x_test=images, y_test=np.arange(6) % 2, fixed=images[0] > 0.5)
+    data = f"--data npz:{tmp_path / 't.npz'},fixed=fixed"
+    done = cli(f"attack mlp:width=4,depth=1 {data} --threat corruption:fog@1 --out", tmp_path / "o")
+    assert (done.code, "and some are fixed here" in done.err) == (2, True)
+    assert not (tmp_path / "o").exists()
 
 
 def test_there_is_nothing_to_check(cli: Cli, tmp_path: Path) -> None:
