@@ -76,6 +76,7 @@ def attack(
     from robbench.tasks.attack.parts import Workers, part_of
     from robbench.tasks.attack.plan import plan_attacks
     from robbench.tasks.attack.run import attack as run
+    from robbench.tasks.attack.run import require_possible
 
     flags = {
         "attack": attacks,
@@ -118,7 +119,9 @@ def attack(
         f"{plan.data}: {note}" for plan in plans for note in plan.subject.split.notes
     ):
         reporter.say(note)
+    workers = Workers(engine, jobs, address, device, data_dir, download)
     if dry_run:
+        require_possible(plans, store, workers, force=force)
         _print_plan(plans, store, reporter, force=force)
         return
 
@@ -135,7 +138,7 @@ def attack(
         force=force,
         data_dir=data_dir,
         download=download,
-        workers=Workers(engine, jobs, address, device, data_dir, download),
+        workers=workers,
         listener=reporter,
         attacked=show_rows,
     )

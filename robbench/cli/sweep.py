@@ -185,7 +185,9 @@ def sweep(
     if dry_run:
         from robbench.tasks.sweep.forecast import forecast_sweep
 
-        found = ahead(request, place, force=force, part=part)
+        found = ahead(
+            request, place, jobs=jobs, engine=engine, address=address, force=force, part=part
+        )
         cost = forecast_sweep(found, place, reporter) if found.todo else None
         _print_ahead(found, cost, as_json=as_json)
         return

@@ -81,6 +81,8 @@ def test_a_file_of_a_sweep(cli, tmp_path):
         ("--grid seed=0..1 --name s --set seed", "write KEY=VALUE"),
         ("nowhere.toml", "nowhere.toml"),
         ("--grid seed=0..1 --name s --address auto", "address"),
+        ("--grid seed=0..1 --name s --engine bogus", "unknown engine 'bogus'"),
+        ("--grid seed=0..1 --name s --engine ray --address a:b", "a:b"),
         ("--grid attack=mine:A --name s", "mine"),
         ("--grid seed=0..1 --name s --steps ''", "unknown step ''"),
         ("--grid seed=0..1 --name s --device gpu", "unknown device 'gpu'"),
@@ -88,8 +90,9 @@ def test_a_file_of_a_sweep(cli, tmp_path):
         ("--grid seed=0..1 --name s --device gpu --engine ray", "not 'gpu'"),
     ],
 )
-def test_bad_input_is_one_line_and_nothing_is_written(cli, tmp_path, words, said):
-    done = cli(f"sweep {words}", cwd=tmp_path)
+@pytest.mark.parametrize("more", ["", "--dry-run"])
+def test_bad_input_is_one_line_and_nothing_is_written(cli, tmp_path, words, said, more):
+    done = cli(f"sweep {words} {more}", cwd=tmp_path)
     assert done.code == 2
     assert said in done.err
     assert done.err.count("\n") == 1

@@ -58,9 +58,9 @@ def attack(
     call goes on from there.
     """
     listener = listener or Listener()
-    crew = (workers or Workers()).crew(plans, store)
-    for plan in plans:
-        _require_possible(plan, store, force)
+    crew = require_possible(plans, store, workers or Workers(), force=force)
+    if any(force or not finished(plan, store) for plan in plans):
+        store.check_writable()
     forecasts = forecast_all(plans, store, listener, force=force)
     found: list[Attacked] = []
     with crew.engine if crew else contextlib.nullcontext():
@@ -88,12 +88,18 @@ def attack(
     ]
 
 
-def _require_possible(plan: AttackPlan, store: Store, force: bool) -> None:
-    """Raises UserError for what is wrong with points or folder, before anything is said of cost."""
-    if force or not finished(plan, store):
-        if plan.replay:
+def require_possible(
+    plans: Sequence[AttackPlan], store: Store, workers: Workers, *, force: bool = False
+) -> Crew | None:
+    """The workers for some plans, before anything is said of cost; nothing is written.
+
+    Raises UserError for what is wrong with them or with points to replay.
+    """
+    crew = workers.crew(plans, store)
+    for plan in plans:
+        if plan.replay and (force or not finished(plan, store)):
             points_to_replay(plan.replay, plan.subject.split, plan.threats[-1])
-        store.check_writable()
+    return crew
 
 
 def forecast_all(

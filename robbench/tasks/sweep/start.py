@@ -78,14 +78,24 @@ class Ahead(NamedTuple):
     todo: list[Item]
 
 
-def ahead(request: Request, place: Place, *, force: bool = False, part: Part = WHOLE) -> Ahead:
+def ahead(
+    request: Request,
+    place: Place,
+    *,
+    jobs: int | None = None,
+    engine: str = "local",
+    address: str | None = None,
+    force: bool = False,
+    part: Part = WHOLE,
+) -> Ahead:
     """What a sweep would do now; nothing is written. Raises UserError as `sweep` does."""
     plan = plan_at(request, place, force=force)
     state = SweepState(place.out, request.name)
+    engine_for(engine, jobs=jobs, address=address, device=place.device, logs=state.logs)
     own = plan.of(part)
     todo = left(own, plan, state, state.read(), force)
     if todo:
-        require(plan, todo, place, force=force)
+        require(plan, todo, place, force=force, here=engine == "local")
     return Ahead(plan, own, todo)
 
 

@@ -168,6 +168,28 @@ def test_parts_at_an_address_are_refused(cli, store, tmp_path, words):
     assert cli(line.replace(words, "--shard 1/1 --jobs 1"), env=env).code == 0
 
 
+@pytest.mark.parametrize("more", ["", "--dry-run"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--address host:1", "address names a Ray cluster"),
+        ("--engine bogus", "unknown engine 'bogus'"),
+        ("--jobs 2 --max-time 5m", "--max-time is the time of a whole run"),
+        ("--replay {there}", "points"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_attack_does(cli, store, tmp_path, words, said, more):
+    """With the same line, and nothing is written."""
+    how = f"attack {store}/models/ce -a fgsm --limit 4"
+    there = tmp_path / "there"
+    assert cli(f"{how} --name mine --out {there}").code == 0  # keeps no points
+    (run,) = (there / "results" / "runs").iterdir()
+    out = tmp_path / "out"
+    done = cli(f"{how} {words.format(there=run)} --out {out} {more}")
+    assert (done.code, done.out, out.exists()) == (2, "", False)
+    assert said in done.err.splitlines()[-1]
+
+
 KILLING = """
 import os
 import shutil
