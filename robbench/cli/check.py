@@ -93,7 +93,7 @@ def check(
     """
     reporter = Reporter(quiet=quiet, verbose=verbose)
     if self_test:
-        if target or source or model or threat or data or split or limit:
+        if target or source or model or threat or data or split or limit or seed is not None:
             raise UserError(
                 "--self-test makes its own models and takes the embedded digits: give it alone"
             )
