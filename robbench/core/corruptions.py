@@ -43,6 +43,13 @@ def is_corruption(norm: str) -> bool:
     return norm.startswith(PREFIX)
 
 
+def budget_of(norm: str) -> str:
+    """What the size of a threat model is called: `linf budget`, `severity of motion blur`."""
+    if is_corruption(norm):
+        return f"severity of {norm.removeprefix(PREFIX).replace('_', ' ')}"
+    return f"{norm} budget"
+
+
 def size_norm(norm: str) -> str:
     """The norm that the size of a perturbation is given in: of a corruption linf."""
     return "linf" if is_corruption(norm) else norm

@@ -10,6 +10,7 @@ from robbench.analysis.figure_data import curves
 from robbench.analysis.plots.lines import Line, Plotted, training_of
 from robbench.analysis.plots.scope import about, one_scope
 from robbench.analysis.series import Series
+from robbench.core.corruptions import budget_of
 from robbench.store.run import Run
 
 
@@ -28,7 +29,7 @@ def security_curves(runs: Sequence[Run], *, over_seeds: bool = False) -> Plotted
         lines,
         "eps",
         "robust_accuracy",
-        about(f"{kept} against the {runs[0].info['norm']} budget", runs),
+        about(f"{kept} against the {budget_of(runs[0].info['norm'])}", runs),
         band="95 % Wilson intervals",
         norm=runs[0].info["norm"],
     )

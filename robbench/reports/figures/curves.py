@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from robbench.analysis.plots.lines import Plotted
-from robbench.core.corruptions import PREFIX, is_corruption
+from robbench.core.corruptions import budget_of, is_corruption
 from robbench.reports.figures.panels import percent_axis, stacked
 from robbench.reports.levels import in_levels, level, level_ticks
 
@@ -24,7 +24,7 @@ def curves(plotted: Plotted, width: float) -> Figure:
     (ax,) = figure.axes
     percent_axis(ax, "robust accuracy")
     if is_corruption(plotted.norm):
-        ax.set_xlabel(f"severity of {plotted.norm.removeprefix(PREFIX).replace('_', ' ')}")
+        ax.set_xlabel(budget_of(plotted.norm))
     else:
         ax.set_xlabel(rf"budget $\varepsilon$ (${_NORMS[plotted.norm]}$)")
     end = max(float(line.x[-1]) for line in plotted.lines)

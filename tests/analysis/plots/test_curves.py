@@ -35,6 +35,13 @@ def test_the_caption_says_what_is_drawn(add_run):
     assert "(40 samples, pgd) of ce; bands" in security_curves(runs[:1]).caption
 
 
+def test_the_caption_of_a_corruption_speaks_of_its_severity(add_run):
+    """Which is no budget."""
+    facts = {"norm": "corruption:zoom_blur", "threat": "corruption:zoom_blur@3", "eps": 3.0}
+    caption = security_curves([add_run("a" * 12, **facts)[1]]).caption
+    assert caption.startswith("Robust accuracy against the severity of zoom blur on digits test")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from robbench.analysis.history import DISTANCE, History
 from robbench.analysis.plots.lines import Line
 from robbench.analysis.plots.spectrum import FLOOR
+from robbench.core.corruptions import budget_of, is_corruption
 from robbench.reports.html.figures import style
 from robbench.reports.levels import in_levels, level
 from robbench.reports.texts import bounds, digits
@@ -20,8 +21,10 @@ _EPOCH_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 def security_curves(lines: Sequence[Line], norm: str) -> go.Figure:
-    """Robust accuracy over eps with bands."""
-    drawn = style.figure(f"eps ({norm})", "robust accuracy (%)")
+    """Robust accuracy over eps, or the severity of a corruption, with bands."""
+    corrupted = is_corruption(norm)
+    axis = budget_of(norm) if corrupted else f"eps ({norm})"
+    drawn = style.figure(axis, "robust accuracy (%)")
     budgets = [float(eps) for line in lines if not line.steps for eps in line.x]
     levels = in_levels(norm, budgets)
     for line in lines:
@@ -51,7 +54,8 @@ def security_curves(lines: Sequence[Line], norm: str) -> go.Figure:
                 [level(eps) if levels else digits(eps, 4), bounds(low, high)]
                 for eps, low, high in zip(x, line.low, line.high, strict=True)
             ],
-            hovertemplate="eps %{customdata[0]}: %{y:.1f} %"
+            hovertemplate=("severity" if corrupted else "eps")
+            + " %{customdata[0]}: %{y:.1f} %"
             + (" (%{customdata[1]})" if banded else ""),
         )
     end = max(float(line.x[-1]) for line in lines)

@@ -13,6 +13,7 @@ from robbench.analysis.plots.curves import security_curves as plotted
 from robbench.analysis.plots.lines import Line, mean_over_seeds
 from robbench.analysis.seeds import recipe
 from robbench.analysis.series import facts
+from robbench.core.corruptions import budget_of, is_corruption
 from robbench.core.threat_text import split_threat
 from robbench.reports.html.captions import ONE_BUDGET, SPREAD, WILSON
 from robbench.reports.html.data import ReportData
@@ -39,17 +40,20 @@ def security_curves(material: ReportData) -> Section:
     """Robust accuracy over the budget, a figure for each data set, split and norm."""
     blocks: list[Any] = []
     band = "one standard deviation" if material.over_seeds else "95 % interval"
-    heads = [Head("model", number=False), Head("eps"), Head("robust accuracy"), Head(band)]
     for (data, split, ball), lines in _lines(material).items():
         norm = ball.partition(" ")[0]
         levels = in_levels(norm, [float(x) for line in lines if not line.steps for x in line.x])
         rows = [row for line in lines for row in _rows(line, levels)]
-        table = Table(f"Robust accuracy on {data} {split} against the {ball} budget", heads, rows)
+        size = Head("severity" if is_corruption(norm) else "eps")
+        heads = [Head("model", number=False), size, Head("robust accuracy"), Head(band)]
+        against = f"Robust accuracy on {data} {split} against the {budget_of(ball)}"
+        table = Table(against, heads, rows)
         words = in_words([f"{line.name}: {_in_words(line, levels)}" for line in lines])
-        alt = f"Line chart of robust accuracy over {ball} eps. {words}."
+        alt = f"Line chart of robust accuracy over the {budget_of(ball)}. {words}."
         figure = figures.security_curves(lines, norm)
         blocks.append(Plot(f"{data} {split}, {ball}", alt, figure, data=table))
-    runs = material.single(material.runs)
+    single = material.single(material.runs)
+    runs = [run for run in single if not is_corruption(run.info["norm"])]
     budgets = {run.info["eps"] for run in runs}
     if len(budgets) == 1 and math.isfinite(min(budgets)):
         budgets_up_to = _budgets_up_to(runs[0])

@@ -88,3 +88,13 @@ def test_one_budget_is_no_curve(add_run, threat: str, eps: float, advice: str) -
     assert f"--threat {advice} gives a curve" in str(section.blocks[-1])
     (budgets,) = parse_threats([advice])
     assert [each.eps for each in budgets] == pytest.approx([eps / 4, eps / 2, eps])
+
+
+def test_a_corruption_has_a_severity(add_run):
+    """No epsilon and no budget, and no advice to attack fractions of it."""
+    facts = {"threat": "corruption:zoom_blur@3", "norm": "corruption:zoom_blur", "eps": 3.0}
+    (plot,) = security_curves(ReportData([add_run("a" * 12, **facts)[1]])).blocks
+    assert plot.figure.layout.xaxis.title.text == "severity of zoom blur"
+    assert plot.data.heads[1].text == "severity"
+    assert plot.data.caption == "Robust accuracy on digits test against the severity of zoom blur"
+    assert all("severity %" in one.hovertemplate for one in plot.figure.data if one.hovertemplate)
