@@ -32,13 +32,13 @@ def number_array(
 ) -> tuple[NDArray[np.int64], tuple[str, ...], tuple[str, ...]]:
     """Class numbers [N], class names, notes, of labels [N] or [N,1]; others: of other splits.
 
-    Texts become classes by name, over all splits together; booleans are false and true; whole
-    numbers, also as floats, count from 0. `names`: the classes, where they were given. UserError
+    Texts become classes by name, over all splits together, and so does all where any split has
+    texts; booleans are false and true; whole numbers, also as floats, count from 0. `names`: the classes, where they were given. UserError
     for other labels.
     """
     every = [_flat(one) for one in (labels, *others)]
     mine = every[0]
-    if mine.dtype.kind in "US":
+    if any(one.dtype.kind in "US" for one in every):
         texts = [[class_name(str(_text(value))) for value in one] for one in every]
         classes = names or tuple(in_order(name for one in texts for name in one))
         place = {name: number for number, name in enumerate(classes)}
@@ -49,6 +49,8 @@ def number_array(
             classes,
             () if names else (f"classes in their order: {', '.join(classes[:20])}",),
         )
+    if len({one.dtype == np.bool_ for one in every if one.size}) > 1:
+        raise UserError("labels are booleans in one split and numbers in another: write them alike")
     if mine.dtype == np.bool_:
         return mine.astype(np.int64), names or ("false", "true"), ()
     numbers = [_whole(one) for one in every]

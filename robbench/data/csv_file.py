@@ -15,11 +15,12 @@ from robbench.data.base import reason
 _HEADER_BYTES = 1 << 20
 
 
-def read_csv(path: Path) -> pd.DataFrame:
+def read_csv(path: Path, *, text: str | None = None) -> pd.DataFrame:
     """A table with a header, separated by commas, semicolons or tabs.
 
-    A first column without a name numbers the rows and is left out. Raises UserError for what is no
-    such file, and for names that are empty or given twice.
+    A first column without a name numbers the rows and is left out. `text` names a column whose
+    values stay as they are written. Raises UserError for what is no such file, and for names that
+    are empty or given twice.
     """
     header, separator = _header(path)
     names = [name.strip() for name in header]
@@ -43,6 +44,7 @@ def read_csv(path: Path) -> pd.DataFrame:
                 skipinitialspace=True,
                 keep_default_na=False,  # a class may be called None or NA
                 na_values=[""],
+                dtype=None if text is None else {text: str},
             )
     except pd.errors.ParserWarning as error:
         raise UserError(f"{path} has rows of more fields than its first line") from error

@@ -19,7 +19,7 @@ from robbench.data.base import Data, Table
 from robbench.data.csv_file import read_csv
 from robbench.data.feature_box import Box, UnitName, box_of, given_box, units_of
 from robbench.data.image_files import listed
-from robbench.data.labels import Labels, number_labels
+from robbench.data.labels import Labels, label_kind, number_labels
 from robbench.data.split_files import SplitFiles, find_files, undivided
 
 BOX_COLUMNS = ("feature", "low", "high")
@@ -131,11 +131,13 @@ class CSVTable(Data):
         return names
 
     def _labels(self, mine: pd.DataFrame, files: SplitFiles) -> Labels:
-        def others() -> list[pa.ChunkedArray]:
-            frames = (read_csv(path) for path in files.others)
-            return [_column(frame[self.label]) for frame in frames if self.label in frame]
-
-        return number_labels(_column(mine[self.label]), others, (), self.renumber)
+        frames = {files.path: mine, **{path: read_csv(path) for path in files.others}}
+        labels = {path: frame[self.label] for path, frame in frames.items() if self.label in frame}
+        if len({_holds_text(one) for one in labels.values()}) > 1:
+            # As they are written: that of a class `01` or `TRUE` in a split of only such.
+            labels = {path: read_csv(path, text=self.label)[self.label] for path in labels}
+        first, *others = map(_column, labels.values())
+        return number_labels(first, lambda: others, (), self.renumber)
 
     def _box(self, ranges: Box, names: list[str], data_dir: Path | None) -> Box:
         if self.box == "train":
@@ -197,6 +199,10 @@ def _values(frame: pd.DataFrame, name: str, path: Path) -> list[Any]:
 
 def _listed(text: str) -> list[str]:
     return [name for name in split_items(text) if name]
+
+
+def _holds_text(labels: pd.Series) -> bool:
+    return label_kind(pa.Array.from_pandas(labels).type) == "text"
 
 
 def _column(labels: pd.Series) -> pa.ChunkedArray:

@@ -54,7 +54,7 @@ def label_column(
     if len(declared) == 1 and not (usual and declared[0] not in usual):
         return _fitting(schema, declared[0], path), None
     if usual:
-        fitting = [column for column in usual if _kind(schema.field(column).type)]
+        fitting = [column for column in usual if label_kind(schema.field(column).type)]
         if len(fitting) > 1:
             raise UserError(
                 f"{path} has several label columns: {', '.join(fitting)}; choose one with "
@@ -62,7 +62,7 @@ def label_column(
             )
         return (fitting or [_fitting(schema, usual[0], path)])[0], None
     possible = declared or [
-        f.name for f in schema if f.name != image and _kind(f.type) and not _OTHER.fullmatch(f.name)
+        f.name for f in schema if f.name != image and label_kind(f.type) and not _OTHER.fullmatch(f.name)
     ]
     values = table(possible)
     likely = declared or [
@@ -102,14 +102,14 @@ def joined(columns: Sequence[pa.ChunkedArray], name: str, paths: Sequence[Path])
     """The label columns of a split's files as one. UserError when their types differ."""
     first = columns[0].type
     for path, column in zip(paths, columns, strict=True):
-        if _kind(column.type) != _kind(first):
+        if label_kind(column.type) != label_kind(first):
             raise UserError(
                 f"{path}: column '{name}' holds {column.type}, in the first file of its split "
                 f"{first}"
             )
     if any(column.type != first for column in columns):
         columns = [_decoded(column) for column in columns]
-        first = {"int": pa.int64(), "bool": pa.bool_(), "text": pa.large_string()}[_kind(first)]
+        first = {"int": pa.int64(), "bool": pa.bool_(), "text": pa.large_string()}[label_kind(first)]
     return pa.chunked_array(
         [chunk.cast(first) for column in columns for chunk in column.chunks], first
     )
@@ -124,27 +124,41 @@ def number_labels(
     """Class numbers of a split's label column.
 
     `others` reads the columns of the other splits, for the classes they share. Texts and categories
-    become classes by name, booleans false and true, whole numbers count from 0; see `renumber` of
-    `ParquetImages`. NoLabelsError when all are missing or -1; UserError when some are missing, or
-    far too large.
+    become classes by name, and so does all where any split has texts; booleans are false and true,
+    whole numbers count from 0; see `renumber` of `ParquetImages`. NoLabelsError when all are
+    missing or -1; UserError when some are missing, or far too large, or booleans only here or only
+    elsewhere.
     """
     if nulls := column.null_count:
         if nulls == len(column):
             raise NoLabelsError("no row has a label")
         raise UserError(f"{nulls} rows have no label; remove them")
-    kind = _kind(column.type)
-    if kind == "text":
-        return _named([column, *(other for other in others() if _kind(other.type) == kind)], names)
+    kind = label_kind(column.type)
+    if kind == "int":
+        if len(numbers := _whole(column)) and (numbers == -1).all():
+            raise NoLabelsError("label -1 of row 0 and of every other row")
+        if names:
+            return Labels(numbers, names, ())
+    every = [column, *filter(_has_labels, others())]
+    kinds = {label_kind(one.type) for one in every}
+    if len(kinds) > 1 and "bool" in kinds:
+        other = next(one for one in every if (label_kind(one.type) == "bool") != (kind == "bool"))
+        raise UserError(
+            f"the labels hold {column.type}, in another split {other.type}; write them alike"
+        )
+    if "text" in kinds:
+        return _named(every, names)
     if kind == "bool":
         return Labels(_whole(column), ("false", "true"), ())
-    numbers = _whole(column)
-    if len(numbers) and (numbers == -1).all():
-        raise NoLabelsError("label -1 of row 0 and of every other row")
-    if names:
-        return Labels(numbers, names, ())
-    same = [numbers, *(_whole(other) for other in others() if _kind(other.type) == kind)]
-    seen = np.unique(np.concatenate([np.unique(other) for other in same]))
+    seen = np.unique(np.concatenate([np.unique(_whole(one)) for one in every]))
     return _numbered(numbers, seen[seen >= 0], renumber)
+
+
+def _has_labels(column: pa.ChunkedArray) -> bool:
+    """Whether not all are missing or -1, in a column that can hold labels."""
+    if label_kind(column.type) != "int":
+        return label_kind(column.type) != "" and column.null_count < len(column)
+    return bool((_whole(column) != -1).any())
 
 
 def _named(columns: Sequence[pa.ChunkedArray], names: tuple[str, ...]) -> Labels:
@@ -231,10 +245,10 @@ def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
-def _kind(kind: pa.DataType) -> str:
+def label_kind(kind: pa.DataType) -> str:
     """`int`, `bool` or `text`; empty for a type that cannot hold labels."""
     if pa.types.is_dictionary(kind):
-        return _kind(kind.value_type)
+        return label_kind(kind.value_type)
     if pa.types.is_integer(kind):
         return "int"
     if pa.types.is_boolean(kind):
@@ -250,7 +264,7 @@ def _kind(kind: pa.DataType) -> str:
 def _fitting(schema: pa.Schema, column: str, path: Path) -> str:
     if pa.types.is_null(kind := schema.field(column).type):
         raise NoLabelsError(f"column '{column}' of {path} is empty")
-    if not _kind(kind):
+    if not label_kind(kind):
         raise UserError(
             f"{path}: column '{column}' holds {kind}, which cannot be the label; it should hold "
             "whole numbers, texts, booleans or categories"

@@ -22,6 +22,8 @@ from robbench.data.array_labels import class_names, number_array
         (["no", "yes"], [["maybe"]], [1, 2], ("maybe", "no", "yes")),
         ([b"b", b"a"], [], [1, 0], ("a", "b")),
         ([True, False], [], [1, 0], ("false", "true")),
+        ([True, False], [["maybe"]], [1, 0], ("False", "True", "maybe")),
+        ([2, 1], [["x", "1"]], [1, 0], ("1", "2", "x")),
     ],
 )
 def test_class_numbers(
@@ -32,6 +34,13 @@ def test_class_numbers(
     assert found[0].tolist() == numbers
     assert found[0].dtype == np.int64
     assert found[1] == classes
+
+
+@pytest.mark.parametrize(("labels", "other"), [([True], [3]), ([3], [True])])
+def test_booleans_are_in_every_split_or_in_none(labels: Any, other: Any) -> None:
+    """Which number is `true` is not guessed."""
+    with pytest.raises(UserError, match="write them alike"):
+        number_array(np.array(labels), [np.array(other)], ())
 
 
 def test_classes_can_be_given() -> None:

@@ -81,6 +81,30 @@ def test_one_file_and_given_bounds(tables: tuple[pd.DataFrame, pd.DataFrame]) ->
     assert "t-train.csv is not divided into splits" in " ".join(found.notes)
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "classes"),
+    [
+        (["False", "True", "maybe"], ["TRUE", "True", "False"], ("False", "TRUE", "True", "maybe")),
+        (["1", "2", "x"], ["02", "2", "1"], ("02", "1", "2", "x")),
+        (["1.5", "2", "x"], ["1.5", "1.5", "2"], ("1.5", "2", "x")),
+        (["a", "b", "a"], ["", "", ""], ("a", "b")),
+    ],
+)
+def test_labels_are_texts_where_a_split_has_texts(
+    train: list[str], test: list[str], classes: tuple[str, ...], tmp_path: Path
+) -> None:
+    """As they are written, though all of one split could be booleans or numbers."""
+    written = {"train": train, "test": test}
+    for name, labels in written.items():
+        rows = [f"{n},{label}\n" for n, label in enumerate(labels)]
+        (tmp_path / f"{name}.csv").write_text("".join(["a,y\n", *rows]))
+    for name, labels in written.items():
+        if any(labels):
+            found = load(f"csv:{tmp_path},label=y", name)
+            assert set(found.classes) == set(classes)
+            assert [found.classes[i] for i in found.labels.tolist()] == labels
+
+
 def test_whole_numbers_beyond_64_bits(tmp_path: Path) -> None:
     """They are numbers still: in even steps from 0 to 1."""
     path = tmp_path / "a.csv"

@@ -129,6 +129,23 @@ def test_classes_of_texts_are_those_of_all_splits(tmp_path: Path, png: Png) -> N
     assert (split.classes, split.labels.tolist()) == (("a", "b", "c"), [2, 0])
 
 
+def test_labels_are_of_one_kind_in_all_splits(tmp_path: Path, png: Png) -> None:
+    """Numbers are texts where another split has texts; booleans stand in all or none."""
+    images = [png(x) for x in COLOUR]
+    _labelled(tmp_path / "set/train.parquet", pa.array(["1", "2", "x"]), images)
+    _labelled(tmp_path / "set/test.parquet", pa.array([2, 1]), images)
+    split = load("set", "test", data_dir=tmp_path)
+    assert (split.classes, split.labels.tolist()) == (("1", "2", "x"), [1, 0])
+    for labels in (pa.array([-1, -1]), pa.array([None, None], pa.bool_())):  # it has no labels
+        _labelled(tmp_path / "set/test.parquet", labels, images)
+        assert load("set", "train", data_dir=tmp_path).classes == ("1", "2", "x")
+    for labels in (pa.array(["True", "maybe"]), pa.array([0, 1])):
+        _labelled(tmp_path / "set/train.parquet", labels, images)
+        _labelled(tmp_path / "set/test.parquet", pa.array([True, False]), images)
+        assert "hold bool, in another split" in _error("set", tmp_path)
+        assert "write them alike" in _error("set", tmp_path)
+
+
 def test_labels_that_are_numbers_without_names(tmp_path: Path, png: Png) -> None:
     """Labels from 1 count from 0 by default; sparse ones renumber on demand; absurd ones fail."""
     images, path = [png(x) for x in COLOUR], tmp_path / "set/test.parquet"
