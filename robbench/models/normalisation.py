@@ -33,12 +33,7 @@ def find_normalisations(model: nn.Module, x: Tensor) -> list[Normalisation]:
     A module counts if it holds one number, or one per channel, under the names of `NAMES`, and
     takes part in a forward pass. Arithmetic in a function is not seen. The model is left as it was.
     """
-    known: dict[nn.Module, Normalisation] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, ScriptModule):  # it takes no hooks
-            continue
-        if (found := _statistics(module, x.shape[1])) is not None:
-            known[module] = Normalisation(name, type(module).__name__, *found, front=False)
+    known = normalisations(model, x.shape[1])
     asked: dict[nn.Module, Normalisation] = {}
 
     def note(module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -54,6 +49,20 @@ def find_normalisations(model: nn.Module, x: Tensor) -> list[Normalisation]:
         for hook in hooks:
             hook.remove()
     return list(asked.values())
+
+
+def normalisations(model: nn.Module, channels: int) -> dict[nn.Module, Normalisation]:
+    """The modules that hold a mean and a deviation of the channels, whether they are asked or not.
+
+    `front` is False of all, as that is not known.
+    """
+    known: dict[nn.Module, Normalisation] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, ScriptModule):  # it takes no hooks
+            continue
+        if (found := _statistics(module, channels)) is not None:
+            known[module] = Normalisation(name, type(module).__name__, *found, front=False)
+    return known
 
 
 def _statistics(

@@ -18,6 +18,7 @@ from robbench.core.spec import OrNone
 from robbench.models.base import Loading
 from robbench.models.create import unchecked
 from robbench.models.external import External
+from robbench.models.normalisation import normalisations
 from robbench.models.sources.base import Loaded, Normalized, Source
 from robbench.models.sources.fill import Filled, WrongClassesError, fill
 from robbench.models.sources.layouts import layouts_of, looks_like
@@ -85,12 +86,13 @@ class Checkpoint(Source):
         if filled.statistics or self.mean is not None:
             statistics = None
         found = filled.statistics or statistics or _NONE
+        stated = found is not _NONE or self.mean is not None or normalisations(module, channels)
         return Loaded(
             module,
             _each(found.mean, channels),
             _each(found.std, channels),
             notes=(*filled.notes, *([statistics.text] if statistics else [])),
-            assumed=tuple(self._assumed(filled.layout, found)),
+            assumed=tuple(_assumed(filled.layout, normalised=bool(stated))),
         )
 
     def _architecture(self, loading: Loading) -> tuple[nn.Module, Statistics | None]:
@@ -119,16 +121,6 @@ class Checkpoint(Source):
             hint=_hint,
         )
 
-    def _assumed(self, layout: Layout, found: Statistics) -> Iterator[str]:
-        if layout.ambiguity:
-            yield layout.ambiguity
-        if found is _NONE and self.mean is None:
-            known = f" ({layout.normalised})" if layout.normalised else ""
-            yield (
-                "no normalisation is in the file, so images in [0,1] enter as they are: give mean= "
-                f"and std= if the training code normalised{known}"
-            )
-
 
 def suggestion(path: Path) -> str:
     """What to write for a file of weights, with the architecture that its names speak for.
@@ -140,6 +132,18 @@ def suggestion(path: Path) -> str:
     if spec:
         return f"it looks like {shlex.quote(f'checkpoint:{path},arch={_nested(spec)}')}"
     return f"checkpoint:{path},arch=SPEC, such as preact-resnet18 or a module:factory of yours"
+
+
+def _assumed(layout: Layout, *, normalised: bool) -> Iterator[str]:
+    """normalised: the module does it, or what is put in front, or the user said what does."""
+    if layout.ambiguity:
+        yield layout.ambiguity
+    if not normalised:
+        known = f" ({layout.normalised})" if layout.normalised else ""
+        yield (
+            "no normalisation is in the file, so images in [0,1] enter as they are: give mean= "
+            f"and std= if the training code normalised{known}"
+        )
 
 
 def _hint(tensors: Mapping[str, Tensor]) -> str:

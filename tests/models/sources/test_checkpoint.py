@@ -127,6 +127,34 @@ def test_a_normalisation_in_the_file_goes_in_front_and_is_stated(tmp_path, info,
     assert model.notes == []
 
 
+@pytest.mark.parametrize("layer", ["Buffers", "torchvision"])
+def test_an_architecture_that_normalises_needs_no_advice(tmp_path, info, layer, private_module):
+    """With buffers of the file, or numbers of its code: mean= and std= would normalise twice."""
+    name = private_module(
+        f"MEAN, STD = {MEAN}, {STD}\n"
+        "import torch\nfrom torch import nn\nfrom torchvision import transforms\n"
+        "class Buffers(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.register_buffer('mean', torch.zeros(3, 1, 1))\n"
+        "        self.register_buffer('std', torch.ones(3, 1, 1))\n"
+        "    def forward(self, x):\n        return (x - self.mean) / self.std\n"
+        "def Buffers_():\n    return Buffers()\n"
+        "def torchvision_():\n    return transforms.Normalize(MEAN, STD)\n"
+        "def make(layer):\n"
+        "    return nn.Sequential(globals()[layer + '_'](), nn.Flatten(), nn.Linear(3072, 10))\n"
+    )
+    linear = made(lambda: nn.Linear(3072, 10))
+    content = {f"2.{key}": tensor for key, tensor in linear.state_dict().items()}
+    if layer == "Buffers":
+        for key, values in (("0.mean", MEAN), ("0.std", STD)):
+            content[key] = torch.tensor(values).reshape(3, 1, 1)
+    torch.save(content, tmp_path / "w.pth")
+    model = load(tmp_path / "w.pth", f"arch=({name}:make:layer={layer})", info())
+    assert_same(model, lambda x: linear(normalised(x).flatten(1)))
+    assert model.notes == []
+
+
 def test_statistics_of_the_data_are_never_taken(tmp_path, info):
     """Of our own architectures, which normalise by those of the data they are trained on."""
     source = made(wide())
