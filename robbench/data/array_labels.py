@@ -33,8 +33,8 @@ def number_array(
     """Class numbers [N], class names, notes, of labels [N] or [N,1]; others: of other splits.
 
     Texts become classes by name, over all splits together, and so does all where any split has
-    texts; booleans are false and true; whole numbers, also as floats, count from 0. `names`: the classes, where they were given. UserError
-    for other labels.
+    texts; booleans are false and true; whole numbers, also as floats, count from 0. `names`: the
+    classes, where they were given. UserError for other labels.
     """
     every = [_flat(one) for one in (labels, *others)]
     mine = every[0]

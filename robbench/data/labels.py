@@ -62,7 +62,9 @@ def label_column(
             )
         return (fitting or [_fitting(schema, usual[0], path)])[0], None
     possible = declared or [
-        f.name for f in schema if f.name != image and label_kind(f.type) and not _OTHER.fullmatch(f.name)
+        f.name
+        for f in schema
+        if f.name != image and label_kind(f.type) and not _OTHER.fullmatch(f.name)
     ]
     values = table(possible)
     likely = declared or [
@@ -109,7 +111,9 @@ def joined(columns: Sequence[pa.ChunkedArray], name: str, paths: Sequence[Path])
             )
     if any(column.type != first for column in columns):
         columns = [_decoded(column) for column in columns]
-        first = {"int": pa.int64(), "bool": pa.bool_(), "text": pa.large_string()}[label_kind(first)]
+        first = {"int": pa.int64(), "bool": pa.bool_(), "text": pa.large_string()}[
+            label_kind(first)
+        ]
     return pa.chunked_array(
         [chunk.cast(first) for column in columns for chunk in column.chunks], first
     )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robbench.core.errors import UserError
 from robbench.models.function import Function, OnArrays
-from robbench.models.outputs.options import Scale
+from robbench.models.outputs.options import Reading, Scale
 
 _METHODS: dict[str, Scale] = {
     "decision_function": "logits",
@@ -72,10 +72,10 @@ class Estimator(Function):
             return joblib.hash(self.function)
         return [vars(self.function)]
 
-    def fit(self, x: Tensor, names: Sequence[str]) -> None:
+    def fit(self, x: Tensor, reading: Reading) -> None:
         """Choose the method, from inputs x [2,*]. UserError where none can be called."""
         known = {*map(str, self.known)}
-        self.names = names if known and known <= {*names} else ()
+        self.names = reading.names if known and known <= {*reading.names} else ()
         self.labels = tuple(self.names or map(str, self.known))
         noise = torch.rand(_TRIED, *x.shape[1:], generator=torch.Generator().manual_seed(0))
         x, first = torch.cat([x, noise.to(x)]), None
@@ -83,9 +83,10 @@ class Estimator(Function):
             if not callable(getattr(self.function, name, None)):
                 continue
             for flat in (True, False):
-                ask = OnArrays(self._calling(name), flat=flat, dtype=np.float64)
+                ask = self._asking(name, flat=flat)
                 try:
-                    agrees = self._agrees(ask(x), x, flat=flat)
+                    scores = ask(x)
+                    agrees = ask.classes or self._agrees(scores, x, flat=flat)
                 except Exception as error:  # whatever it raises on what it was not made for
                     first = first or error
                     continue
@@ -96,6 +97,10 @@ class Estimator(Function):
             f"{type(self.function).__name__} gives no scores and no classes for inputs of shape "
             f"{tuple(x.shape[1:])}" + (f" ({first})".partition("\n")[0] if first else "")
         ) from first
+
+    def _asking(self, name: str, *, flat: bool) -> OnArrays:
+        """`predict` alone names classes."""
+        return OnArrays(self._calling(name), flat=flat, dtype=np.float64, classes=name == "predict")
 
     def _calling(self, name: str) -> Any:
         method = getattr(self.function, name)
@@ -136,9 +141,9 @@ class Estimator(Function):
 
     def _agrees(self, scores: Tensor, x: Tensor, *, flat: bool) -> bool:
         """Whether the largest score is of the class that is predicted."""
-        if not scores.is_floating_point() or not hasattr(self.function, "predict"):
+        if not hasattr(self.function, "predict"):
             return True
-        predicted = OnArrays(self._calling("predict"), flat=flat, dtype=np.float64)(x)
+        predicted = self._asking("predict", flat=flat)(x)
         if scores.ndim == 1:
             return bool(((scores > 0).long() == predicted).all())
         if self.known and scores.shape[1] != len(self.labels):

@@ -116,7 +116,7 @@ class External(Classifier):
         """What is known of the outputs, also by a function itself, which is tried on x first."""
         if not isinstance(self.body, Function):
             return self.reading
-        self.body.fit(x, self.reading.names)
+        self.body.fit(x, self.reading)
         options, labels = self.reading.options, self.reading.labels or self.body.labels
         if options.scale == "logits" and self.body.scale != "logits":
             outputs = ",".join(filter(None, [self.body.scale, options.outputs]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robbench.core.errors import RobbenchError, UserError
-from robbench.models.outputs.options import Scale
+from robbench.models.outputs.options import Reading, Scale
 from robbench.models.outputs.scales import probabilities
 
 
@@ -46,10 +46,11 @@ class Function(nn.Module):
         """What its answers depend on besides its modules: the variables around it."""
         return [self.function]
 
-    def fit(self, x: Tensor, names: Sequence[str]) -> None:
-        """Find out what it takes and gives, from inputs x [2,*]; names: of the data's classes.
+    def fit(self, x: Tensor, reading: Reading) -> None:
+        """Find out what it takes and gives, from inputs x [2,*] and what is known of its outputs.
 
-        Where it takes neither tensors nor arrays it is left as it was.
+        Numbers [B] without fractions are classes. Where it takes neither tensors nor arrays it is
+        left as it was.
         """
         if isinstance(self.call, OnArrays):
             return
@@ -62,7 +63,9 @@ class Function(nn.Module):
             except Exception:  # whatever it raises on what it was not made for
                 continue
             if isinstance(ask, OnArrays):
-                self.call, self.scale = ask, _scale(answer)
+                named = answer.ndim == 1 and bool((answer == answer.round()).all())
+                ask.classes = named and reading.options.scale in ("logits", "labels")
+                self.call, self.scale = ask, "labels" if ask.classes else _scale(answer)
                 return
             if not isinstance(answer, np.ndarray | np.generic | list):
                 return
@@ -71,15 +74,22 @@ class Function(nn.Module):
 class OnArrays:
     """A function on float arrays [B,*], or [B,D] where `flat`, as one on tensors.
 
-    Numbers [B] without fractions are classes, by their number.
+    classes: it gives numbers [B] that name classes, not scores. This holds for every batch: a
+    score may have no fraction by chance.
     """
 
     def __init__(
-        self, function: Callable[[Any], Any], *, flat: bool = False, dtype: type = np.float32
+        self,
+        function: Callable[[Any], Any],
+        *,
+        flat: bool = False,
+        dtype: type = np.float32,
+        classes: bool = False,
     ) -> None:
         self.function = function
         self.flat = flat
         self.dtype = dtype
+        self.classes = classes
 
     def __call__(self, x: Tensor) -> Tensor:
         # A copy, which may be written to.
@@ -89,14 +99,13 @@ class OnArrays:
             raise TypeError(f"it returns {found.dtype} instead of numbers")
         if found.ndim and len(found) != len(rows):
             raise UserError(f"the model returns {len(found)} rows for {len(rows)} inputs")
-        if found.ndim == 1 and (found.dtype.kind != "f" or bool((found == found.round()).all())):
-            return torch.from_numpy(found.astype(np.int64)).to(x.device)
-        return torch.from_numpy(found.astype(np.float32)).to(x.device)
+        if self.classes and (odd := found[found != np.round(found)]).size:
+            raise UserError(f"it names class {odd.flat[0]:g}: scores of classes should be [B,K]")
+        kind = np.int64 if self.classes else np.float32
+        return torch.from_numpy(found.astype(kind)).to(x.device)
 
 
 def _scale(answer: Tensor) -> Scale:
-    if not answer.is_floating_point():
-        return "labels"
     found = probabilities(answer) if answer.ndim == 2 else None
     if found is None:
         return "logits"

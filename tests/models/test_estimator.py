@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Perceptron
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
@@ -94,6 +94,22 @@ def test_two_classes_have_one_score() -> None:
     z = model(IMAGES[few])
     own = torch.tensor(linear.decision_function(X[few]), dtype=torch.float32)
     torch.testing.assert_close(z[:, 1] - z[:, 0], own, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("names", [("0", "1"), ("no", "yes")])
+def test_whole_scores_are_no_classes(names: tuple[str, ...]) -> None:
+    """Those of integer weights on features of 0 and 1; only `predict` names classes."""
+    draw = np.random.default_rng(0)
+    rows = (draw.random((200, 20)) > 0.5).astype(np.float64)
+    linear = Perceptron().fit(rows, (rows @ draw.integers(-3, 4, 20) > 0).astype(int))
+    own = linear.decision_function(rows)
+    assert (own == own.round()).all()
+    x = torch.tensor(rows, dtype=torch.float32)
+    model = External(as_module(linear), 2, Reading(names=names))
+    model.fit_interface(x[:2])
+    for part in (x, x[:1]):
+        z = model(part).double().numpy()
+        np.testing.assert_allclose(z[:, 1] - z[:, 0], own[: len(part)])
 
 
 def test_classes_are_those_it_learned_by_name() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from robbench.core.errors import UserError
 from robbench.models.external import External
 from robbench.models.function import Function
-from robbench.models.outputs.options import Reading
+from robbench.models.outputs.options import OutputOptions, Reading
 from robbench.models.state import state_of
 
 NET = nn.Linear(4, 2)
@@ -99,6 +99,31 @@ def test_a_class_that_is_none_is_an_error():
         model(torch.rand(2, 4))
 
 
+def test_scores_and_classes_are_told_apart_once():
+    """By the first inputs: a later score without a fraction is a score, alone or among others."""
+    function = Function(lambda x: np.asarray(x).sum(1))
+    x = torch.tensor([[0.5, 0.25], [1.0, 0.5], [1.0, 1.0], [0.0, 0.0]])
+    model = External(function, 2, Reading(names=("a", "b")))
+    model.fit_interface(x[:2])
+    torch.testing.assert_close(model(x)[:, 1] * 2, x.sum(1))
+    for row in x:
+        torch.testing.assert_close(model(row[None])[:, 1] * 2, row.sum()[None])
+    named = External(Function(lambda x: np.asarray(x).sum(1)), 2, Reading(names=("a", "b")))
+    named.fit_interface(x[3:].repeat(2, 1))
+    assert named.interface.scale == "labels"
+    with pytest.raises(UserError, match=r"it names class 0.75: scores of classes should be"):
+        named(x)
+
+
+def test_probabilities_that_are_stated_are_no_classes():
+    """Though those of the first inputs are 0 and 1."""
+    reading = Reading(OutputOptions(outputs="probs"), names=("a", "b"))
+    model = External(Function(lambda x: np.asarray(x)[:, 0]), 2, reading)
+    x = torch.tensor([[0.0], [1.0], [0.25]])
+    model.fit_interface(x[:2])
+    torch.testing.assert_close(model(x)[2].softmax(0), torch.tensor([0.75, 0.25]))
+
+
 def test_arrays_around_a_function_are_part_of_its_state():
     def made(weight):
         return state_of(Function(lambda x: x @ weight)).hash()
@@ -114,6 +139,6 @@ def test_answers_for_some_of_the_inputs_only_are_an_error():
         return np.tile(a.astype(np.float32)[0], (rows.pop(0), 1))
 
     function, x = Function(answers), torch.rand(2, 4)
-    function.fit(x, ())
+    function.fit(x, Reading())
     with pytest.raises(UserError, match="the model returns 1 rows for 2 inputs"):
         function(x)
