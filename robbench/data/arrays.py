@@ -37,6 +37,15 @@ def white_of(images: NDArray[Any]) -> int | None:
     return 255 if whole and bool((images == np.floor(images)).all()) else None
 
 
+def uncertain_white(images: NDArray[Any], remedy: str) -> UserError:
+    """The error for images of which `white_of` is None; remedy: how it is said which is white."""
+    low, high = float(images.min()), float(images.max())
+    return UserError(
+        f"values are {images.dtype} from {low:g} to {high:g}: say which is white (or the largest), "
+        f"{remedy}"
+    )
+
+
 class Pixels(NamedTuple):
     """Images [N,C,H,W] or [N,D] of numbers whose `white` is 1 for a model; bytes stay bytes."""
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from robbench.core.errors import UserError, unknown
-from robbench.data.arrays import channels_last, checked_images, pixels_of, white_of
+from robbench.data.arrays import channels_last, checked_images, pixels_of, uncertain_white, white_of
 from robbench.data.base import Split, Table, reason, sample_ids
 from robbench.data.fixed import fixed_note, free_entries
 from robbench.data.images import picture_pixels
@@ -94,8 +94,8 @@ def read_samples(images: Images, labels: Any = None) -> Samples:
     uint8 images are pixels from 0 to 255, and so are other whole numbers that can be nothing else;
     channels that certainly come last, and grey images [N,H,W], are put in order. A Dataset or
     DataLoader has the labels itself: it yields pairs (image, label). Raises UserError for other
-    images outside of [0,1] or of other shapes than [N,C,H,W] and [N,D], and where labels are
-    missing, no whole numbers, or of another number.
+    images outside of [0,1], for uint8 images of 0 and 1 alone, for other shapes than [N,C,H,W] and
+    [N,D], and where labels are missing, no whole numbers, or of another number.
     """
     classes: tuple[str, ...] = ()
     if isinstance(images, Dataset | DataLoader):
@@ -120,12 +120,9 @@ def read_samples(images: Images, labels: Any = None) -> Samples:
     if pixels.dtype.kind not in "biufO":
         raise UserError(f"images are {pixels.dtype}; should be numbers")
     pixels, notes = _in_order(pixels)
-    white = 255 if pixels.dtype == np.uint8 else white_of(pixels)
+    white = white_of(pixels)
     if white is None and pixels.dtype.kind in "iu":
-        raise UserError(
-            f"images are {pixels.dtype} up to {pixels.max()}; give uint8 from 0 to 255, or floats "
-            "in [0,1]"
-        )
+        raise uncertain_white(pixels, "as images / 255 or images / 1, floats in [0,1]")
     if white == 255 and pixels.dtype != np.uint8:
         notes.append(f"images are whole numbers ({pixels.dtype}): 255 is taken as white")
     found = pixels_of(pixels, float(white or 1))

@@ -15,7 +15,7 @@ from pydantic import Field
 from robbench.core.errors import UserError
 from robbench.core.spec import Number, OrNone, split_items
 from robbench.data.array_labels import class_names, number_array
-from robbench.data.arrays import Pixels, channels_last, pixels_of, white_of
+from robbench.data.arrays import Pixels, channels_last, pixels_of, uncertain_white, white_of
 from robbench.data.base import Data, Table, Units
 from robbench.data.feature_box import UnitName, box_of, units_of
 from robbench.data.fixed import fixed_note, free_entries
@@ -166,11 +166,8 @@ class Arrays(Data):
         low, high = float(images.min()), float(images.max())
         white = self.scale or white_of(images)
         if white is None:
-            raise UserError(
-                f"values are {images.dtype} from {low:g} to {high:g}: say which is white (or the "
-                "largest), such as scale=255 or scale=1"
-                + ("; features of any range need box=train" if images.ndim == 2 else "")
-            )
+            features = "; features of any range need box=train" if images.ndim == 2 else ""
+            raise uncertain_white(images, f"such as scale=255 or scale=1{features}")
         source = " (as scale says)" if self.scale else ""
         taken = "taken as they are" if white == 1 else f"divided by {white:g}"
         return pixels_of(images, float(white)), [

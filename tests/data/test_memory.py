@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from robbench.core.errors import UserError
 from robbench.data.images import decode_image
+from robbench.data.load import load
 from robbench.data.memory import read_samples
 
 X = torch.linspace(0, 1, 5 * 3 * 4 * 4).reshape(5, 3, 4, 4)
@@ -79,6 +80,31 @@ def test_what_other_tools_give_is_put_in_order():
         assert plain.notes == ()
 
 
+def test_black_and_white_images_are_read_as_those_of_files_are(tmp_path):
+    """Which value is white is certain or refused alike, in memory and in an .npz file."""
+    black_white = X > 0.5
+    for images in (
+        black_white,
+        black_white.float(),
+        black_white.byte(),
+        black_white.byte() * 255,
+        black_white.byte() * 0,
+        black_white.byte() * 0 + 2,
+    ):
+        np.savez(tmp_path / "a.npz", x=images.numpy(), y=Y.numpy())
+        try:
+            stored = load(f"npz:{tmp_path}/a.npz,layout=nchw", "test")
+        except UserError as error:
+            with pytest.raises(UserError) as caught:
+                read_samples(images, Y)
+            words = str(error).partition(" split: ")[2].partition(", such as")[0]
+            assert words.endswith("say which is white (or the largest)")
+            assert words in str(caught.value)
+        else:
+            found = read_samples(images, Y).split(NAMES)
+            assert torch.equal(found.pixels(slice(None)), stored.pixels(slice(None)))
+
+
 @pytest.mark.parametrize("mode", ["1", "P", "L", "LA", "RGB", "RGBA", "CMYK", "I;16"])
 def test_pictures_are_read_as_those_of_files_are(tmp_path, mode):
     """Palettes by their colours, transparency on white, never more than three channels."""
@@ -132,7 +158,9 @@ def test_a_limit_takes_the_first_or_some_of_every_class():
         (X - 0.5, Y, "range from -0.5"),
         (X.flatten(1) * 9, Y, "features range from 0 to 9; should be in [0,1]: scale each"),
         (X / 0, Y, "NaN or infinity"),
-        ((X * 16).int(), Y, "int32 up to 16; give uint8 from 0 to 255"),
+        ((X * 16).int(), Y, "int32 from 0 to 16: say which is white"),
+        ((X > 0.5).byte(), Y, "uint8 from 0 to 1: say which is white (or the largest), as images"),
+        ((X * 0).byte(), Y, "uint8 from 0 to 0: say which is white"),
         (X.numpy() * 1j, Y, "should be numbers"),
         (X[0], Y[:1], "of one image give images[None]"),
         (X, Y[:4], "5 images and 4 labels"),
