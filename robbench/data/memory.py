@@ -105,7 +105,8 @@ def read_samples(images: Images, labels: Any = None) -> Samples:
                 "tensors"
             )
         classes = _class_names(images)
-        images, labels = _collected(images)
+        with torch.random.fork_rng([]):  # a DataLoader draws from torch's generator when it is read
+            images, labels = _collected(images)
     elif labels is None:
         raise UserError("labels are missing: give one class number per image")
     pixels, numbers = _array(images), _array(labels)

@@ -52,6 +52,15 @@ def test_every_form_gives_the_same_samples(given):
     assert torch.equal(found.labels, Y)
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_random_numbers_are_left_as_they_were(shuffle):
+    """A DataLoader draws a seed for its workers, and its order."""
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    read_samples(DataLoader(TensorDataset(X, Y), 2, shuffle=shuffle))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_bytes_stay_bytes_and_pictures_bring_their_class_names():
     """uint8 is 0 to 255; a Dataset of pictures has channels last and names its classes."""
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 6, 7), dtype=np.uint8)
