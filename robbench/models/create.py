@@ -15,7 +15,7 @@ from robbench.core.imports import import_target
 from robbench.core.spec import build, option_names, parse_spec
 from robbench.data.base import DataInfo, reason
 from robbench.models.base import Architecture, Classifier, Loading, interface_of
-from robbench.models.external import External
+from robbench.models.external import External, require_logits
 from robbench.models.factories import require_factory
 from robbench.models.outputs.scales import probabilities, squashed
 from robbench.models.private import call_factory
@@ -91,7 +91,7 @@ def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
     with modes_kept(model), torch.no_grad():
         model.eval()
         try:
-            logits = model(x)
+            answer = model(x)
         except RobbenchError:
             raise
         except Exception as error:
@@ -100,15 +100,7 @@ def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
             ) from error
     if not torch.equal(x, before):
         raise UserError("it changes its input in place; let it work on a copy")
-    if not isinstance(logits, Tensor):
-        raise UserError(
-            f"it returns {type(logits).__name__}; it should return one tensor of logits [B,K]"
-        )
-    if logits.ndim != 2 or len(logits) != len(x):
-        raise UserError(
-            f"it returns shape {tuple(logits.shape)} for {len(x)} images; should be ({len(x)}, "
-            f"{classes})"
-        )
+    logits = require_logits(answer, len(x), classes)
     if logits.shape[1] != classes + interface.outside:
         more = _too_many(logits.shape[1], classes) if foreign else ""
         raise UserError(f"it has {logits.shape[1]} outputs, the data have {classes} classes{more}")

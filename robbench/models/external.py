@@ -229,9 +229,9 @@ class External(Classifier):
 def count_classes(model: nn.Module, x: Tensor) -> int:
     """How many classes a foreign module tells apart, asked about inputs x [2,*].
 
-    Two where it has one output, or none that is a matrix of logits; zero where it names one class
-    only and does not say of how many. Raises UserError where it takes no such inputs. It is left
-    as it was.
+    Two where it has one output; zero where it names one class only and does not say of how many.
+    Raises UserError where it takes no such inputs, NoLogitsError where it gives no logits. It is
+    left as it was.
     """
     if isinstance(model, External):
         wrapped = External(model.body, 0, batch=model.batch)
@@ -244,4 +244,24 @@ def count_classes(model: nn.Module, x: Tensor) -> int:
         if wrapped.interface.scale == "labels":
             return wrapped.interface.width
         z = wrapped(x)
-    return z.shape[1] if isinstance(z, Tensor) and z.ndim == 2 and z.shape[1] > 1 else 2
+    if isinstance(z, Tensor) and z.shape in ((len(x),), (len(x), 1)):
+        return 2
+    return require_logits(z, len(x)).shape[1]
+
+
+class NoLogitsError(UserError):
+    """What a model returns is no matrix of logits."""
+
+
+def require_logits(answer: Any, rows: int, classes: int | str = "K") -> Tensor:
+    """The answer [rows,*] for some rows. NoLogitsError where it is no matrix of so many rows."""
+    if not isinstance(answer, Tensor):
+        raise NoLogitsError(
+            f"it returns {type(answer).__name__}; it should return one tensor of logits [B,K]"
+        )
+    if answer.ndim != 2 or len(answer) != rows:
+        raise NoLogitsError(
+            f"it returns shape {tuple(answer.shape)} for {rows} images; should be ({rows}, "
+            f"{classes})"
+        )
+    return answer

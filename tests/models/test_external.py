@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -87,6 +88,27 @@ def test_counted_classes(outputs: int, classes: int) -> None:
     assert net.training
     with pytest.raises(UserError, match="cannot process images"):
         count_classes(net, torch.rand(2, 3, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (lambda z: (z, z), "it returns tuple; it should return one tensor of logits"),
+        (
+            lambda z: z[:, :, None],
+            r"it returns shape \(2, 12, 1\) for 2 images; should be \(2, K\)",
+        ),
+    ],
+)
+def test_no_classes_are_counted_in_what_is_no_logits(answer: Any, text: str) -> None:
+    """What it returns is said, not a number of classes."""
+
+    class Answers(torch.nn.Flatten):
+        def forward(self, x: torch.Tensor) -> Any:
+            return answer(super().forward(x))
+
+    with pytest.raises(UserError, match=text):
+        count_classes(Answers(), torch.rand(2, 3, 2, 2))
 
 
 def test_what_is_no_tensor_is_refused_as_such() -> None:

@@ -16,7 +16,7 @@ from robbench.data.base import DataInfo, Split, require_classes, sample_ids
 from robbench.data.load import load
 from robbench.models.base import Architecture, Classifier, Loading
 from robbench.models.create import UnfitError, create
-from robbench.models.external import External, count_classes
+from robbench.models.external import External, NoLogitsError, count_classes
 from robbench.models.input_shapes import Shape, shapes_taken
 from robbench.models.outputs.options import AS_THEY_ARE, OutputOptions
 from robbench.models.sources.base import Source
@@ -121,7 +121,11 @@ def _shape_of(model: nn.Module, name: str) -> Shape:
 def _numbered(model: nn.Module, shape: Shape, device: torch.device) -> tuple[str, ...]:
     """As many class names as a model tells classes apart."""
     x = noise(shape, ["0"]).pixels(slice(0, 2)).to(device)
-    return tuple(str(n) for n in range(count_classes(model, x)))
+    try:
+        count = count_classes(model, x)
+    except NoLogitsError:  # which is a finding
+        count = 2
+    return tuple(map(str, range(count)))
 
 
 def noise(shape: Shape, classes: Sequence[str]) -> Split:
