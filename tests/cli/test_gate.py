@@ -342,11 +342,13 @@ def test_all_that_a_build_reads_of_it(cli: Callable, nights: Path, tmp_path: Pat
         ("--against last:3 --candidate night1", "there is 1"),
         ("--against last:3 --candidate nightly", "nightly@latest is the last of them"),
         ("--against last:3 --max-margin-drop 1", "judged against one run"),
+        ("--against last:3 --max-time 2m", "are of an attack on --model"),
+        ("--candidate night1 --baseline night0 --max-time 2m", "are of an attack on --model"),
+        ("--candidate night1 --baseline night0 --batch-size 8", "are of an attack on --model"),
+        ("--candidate night1 --baseline night0 --branch main", "leave out one of them"),
     ],
 )
-def test_bad_input_against_the_last_runs(
-    cli: Callable, nights: Path, words: str, said: str
-) -> None:
+def test_bad_input_for_finished_runs(cli: Callable, nights: Path, words: str, said: str) -> None:
     """One line, exit 2."""
     done = cli(f"gate {words} --out", nights)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)

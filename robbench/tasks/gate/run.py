@@ -36,11 +36,20 @@ def gate(
     """Compare a finished run, or a model attacked for at most `max_time`, with the baseline.
 
     baseline: None is the one that is set, for `branch` if given. against: `last:N` instead of a
-    baseline, see `gate_last`; then baseline names the runs, not one. max_time: such as `2m`. Raises
-    UserError for another text, and for runs that must not be compared or repeated; Stopped after a
-    signal: what was decided of a model is kept, and the same call goes on from there.
+    baseline, see `gate_last`; then baseline names the runs, not one. max_time: such as `2m`; it and
+    batch_size are of a model. Raises UserError for another text, for what would not be read, and
+    for runs that must not be compared or repeated; Stopped after a signal: what was decided of a
+    model is kept, and the same call goes on from there.
     """
     seconds = _seconds(max_time)
+    if baseline is not None and branch is not None:
+        raise UserError("--baseline names the run, --branch another: leave out one of them")
+    stored = model is None and (candidate is not None or against is not None)
+    if stored and (max_time is not None or batch_size is not None):
+        raise UserError(
+            "--max-time and --batch-size are of an attack on --model: leave them out for a "
+            "candidate, which is a finished run"
+        )
     if against is not None:
         count = parse_against(against)
         if model is not None or branch is not None:
