@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from robbench.api.arguments import texts
 from robbench.api.commands import folder
-from robbench.api.results import Names, names_of, several
+from robbench.api.results import Names, names_of
 from robbench.api.wording import pythonic
 from robbench.tasks.card import Card
 from robbench.tasks.card import card as make_card
@@ -38,7 +39,7 @@ def card(
         form=format,
         file=None if file is None else Path(file),
         into=None if into is None else Path(into),
-        where=several(where),
+        where=texts("where as text", where),
         model=model,
         out=Path(out),
         data_dir=folder(data_dir),

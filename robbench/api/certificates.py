@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from robbench.api.arguments import texts
 from robbench.api.progress import Log, Progress, interruptible, silent
-from robbench.api.results import Names, models_of, several
+from robbench.api.results import Names, models_of
 from robbench.api.runs import given
 from robbench.api.wording import pythonic
 from robbench.tasks.certify import METHOD
@@ -47,7 +48,13 @@ def certify(
     with interruptible():
         done = certify_models(
             models_of(models),
-            given(threat=several(threat), data=data, split=split, limit=limit, seed=seed),
+            given(
+                threat=texts("threat as text", threat),
+                data=data,
+                split=split,
+                limit=limit,
+                seed=seed,
+            ),
             method=method,
             out=Path(out),
             device=device,

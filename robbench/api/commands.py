@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from robbench.analysis.gate import GateFinding
 from robbench.analysis.gate_checks import Tolerances
+from robbench.api.arguments import (
+    LAST_SEED,
+    number,
+    optional_number,
+    optional_whole,
+    seconds,
+    texts,
+    whole,
+)
 from robbench.api.progress import Log, Progress, interruptible, silent
-from robbench.api.results import Names, models_of, names_of, several
-from robbench.api.runs import given, seconds
+from robbench.api.results import Names, models_of, names_of
+from robbench.api.runs import given
 from robbench.api.specs import (
     AttackLike,
     LossLike,
@@ -124,7 +133,7 @@ def measure(
     found = measure_runs(
         names_of(runs),
         model=model,
-        train_samples=train_samples,
+        train_samples=whole("train_samples", train_samples),
         out=Path(out),
         device=device,
         data_dir=folder(data_dir),
@@ -219,11 +228,11 @@ def gate(
     if undecided not in ("fail", "pass"):
         raise UserError(f"undecided {undecided!r} should be 'fail' or 'pass'")
     tolerances = Tolerances.in_points(
-        robust=max_drop,
-        clean=max_clean_drop,
-        per_class=max_class_drop,
-        margin=max_margin_drop,
-        alpha=alpha,
+        robust=optional_number("max_drop", max_drop),
+        clean=optional_number("max_clean_drop", max_clean_drop),
+        per_class=optional_number("max_class_drop", max_class_drop),
+        margin=optional_number("max_margin_drop", max_margin_drop),
+        alpha=number("alpha", alpha),
         these_samples=these_samples,
         undecided_passes=undecided == "pass",
     )
@@ -236,8 +245,8 @@ def gate(
             branch=branch,
             against=against,
             out=Path(out),
-            seed=seed,
-            batch_size=batch_size,
+            seed=whole("seed", seed, 0, LAST_SEED),
+            batch_size=optional_whole("batch_size", batch_size, 1),
             max_time=seconds(max_time),
             device=device,
             data_dir=folder(data_dir),
@@ -268,9 +277,9 @@ def cascade_suggest(
     return suggest_cascade(
         names_of(runs),
         Path(out),
-        where=several(where),
-        max_queries=max_queries,
-        seed=seed,
+        where=texts("where as text", where),
+        max_queries=optional_whole("max_queries", max_queries, 1),
+        seed=whole("seed", seed, 0, LAST_SEED),
         file=folder(toml),
         force=force,
     )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
+from robbench.api.arguments import seconds, whole
 from robbench.api.evaluation import Evaluation
 from robbench.api.progress import Progress, log, silent
-from robbench.api.runs import given, run_plans, seconds
+from robbench.api.runs import given, run_plans
 from robbench.api.specs import Attacks, Outputs, attack_texts, output_options
 from robbench.api.wording import pythonic
 from robbench.core.device import placed
@@ -19,6 +20,7 @@ from robbench.core.errors import UserError
 from robbench.core.spec import validate
 from robbench.core.threat_text import COLUMN, parse_target
 from robbench.data.base import Split
+from robbench.data.labels import MOST_CLASSES
 from robbench.data.load import load
 from robbench.data.memory import Images, Samples, read_samples, with_fixed, with_targets
 from robbench.models.create import create
@@ -145,6 +147,10 @@ def evaluate(
                 raise UserError(f"the data set {images} has its labels itself: leave out labels")
             if fixed is not None:
                 raise UserError(f"fixed entries of {images} are an option of it: fixed=(...)")
+            if classes is not None:
+                raise UserError(
+                    f"the data set {images} names its classes itself: leave out classes"
+                )
             if goal == GIVEN:
                 raise UserError(f"targets for {images}: name a column of it, target='column:NAME'")
             folder = None if data_dir is None else Path(data_dir)
@@ -153,7 +159,7 @@ def evaluate(
             found = read_samples(images, labels)
             if goal == GIVEN:
                 found = with_targets(found, target)
-            names = _class_names(classes, found, module, where, options)
+            names = _counted_names(classes, found, module, where, options)
             samples = found.split(names, split=split, limit=config.limit)
             if fixed is not None:
                 samples = with_fixed(samples, fixed)
@@ -172,7 +178,29 @@ def target_text(target: Any) -> str | None:
     return GIVEN
 
 
-def _class_names(
+def named_classes(classes: int | Sequence[str]) -> list[str]:
+    """The names of classes; where their number is given, these are the numbers from 0.
+
+    Raises UserError for fewer than two, and for a name that is given twice.
+    """
+    if not isinstance(classes, Iterable) or isinstance(classes, str):
+        return [str(n) for n in range(whole("classes", classes, 2, MOST_CLASSES))]
+    names = [str(name) for name in classes]
+    if len(set(names)) < max(2, len(names)):
+        raise UserError("classes should be how many there are, or at least two names")
+    return names
+
+
+def class_names(
+    classes: int | Sequence[str] | None, samples: Samples, count: Callable[[], int]
+) -> Sequence[str]:
+    """The names that were given, as `named_classes`, or the data's; else `count` numbers from 0."""
+    if classes is not None:
+        return named_classes(classes)
+    return samples.classes or [*map(str, range(count()))]
+
+
+def _counted_names(
     classes: int | Sequence[str] | None,
     samples: Samples,
     model: nn.Module,
@@ -186,11 +214,8 @@ def _class_names(
     """
     x = samples.split(["0"] * samples.count()).pixels(slice(0, 1)).to(device)
     outputs = count_classes(model, torch.cat([x, x]))
-    if classes is None:
-        classes = samples.classes or options.count(outputs)
-        if classes == 0:  # a function that names classes does not say of how many
-            classes = samples.count()
-    names = [str(n) for n in range(classes)] if isinstance(classes, int) else classes
+    # A function that names classes does not say of how many: there are 0.
+    names = class_names(classes, samples, lambda: options.count(outputs) or samples.count())
     if options == AS_THEY_ARE and outputs not in (0, len(names), len(names) + 1):
         raise UserError(
             f"the model has {outputs} outputs, there are {len(names)} classes: give classes, or "
@@ -209,7 +234,7 @@ def _plan(
     options: OutputOptions,
 ) -> AttackPlan:
     name = name or module_name(model)
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(str(name)):
         raise UserError(
             f"name '{name}': use letters, digits, '.', '_' and '-', starting with a letter or digit"
         )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robbench.api.arguments import whole
 from robbench.api.wording import pythonic
 from robbench.reports import texts
 from robbench.reports.audit import audit
@@ -147,8 +148,9 @@ class Evaluation:
             self.path,
             points=self._points,
         )
+        count = SLICE if limit is None else whole("limit", limit, 1)
         with placed(plan.subject.model, plan.device):
-            self._checks = check_rows(asked, limit or SLICE, None, progress or silent)
+            self._checks = check_rows(asked, count, None, progress or silent)
         return pd.DataFrame(self._checks)
 
     @pythonic

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robbench.api.results import Names, names_of, several
+from robbench.api.arguments import texts
+from robbench.api.results import Names, names_of
 from robbench.api.wording import pythonic
 from robbench.tasks.export import Exported
 from robbench.tasks.export import export as export_runs
@@ -21,4 +22,6 @@ def export(runs: Names = (), *, to: str, out: Path | str = "runs", where: Names 
     """
     from robbench.api.progress import log
 
-    return export_runs(names_of(runs), to, Path(out), where=several(where), say=log.info)
+    return export_runs(
+        names_of(runs), to, Path(out), where=texts("where as text", where), say=log.info
+    )

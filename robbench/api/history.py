@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from robbench.analysis.history import ALPHA, LAST, histories
-from robbench.api.results import Names, names_of, several
+from robbench.api.arguments import optional_whole, texts
+from robbench.api.results import Names, names_of
 from robbench.api.wording import pythonic
-from robbench.core.errors import UserError
 from robbench.reports.history.json import as_json, rows
 from robbench.store.store import Store
 
@@ -35,10 +35,14 @@ def history(
     """
     import pandas as pd
 
-    if last is not None and (not isinstance(last, int) or last < 1):
-        raise UserError(f"last is a number of runs, 1 or more, or None, not {last!r}")
+    count = optional_whole("last", last, 1)
     found = histories(
-        Store(out), names_of(name), where=several(where), measure=measure, last=last, alpha=ALPHA
+        Store(out),
+        names_of(name),
+        where=texts("where as text", where),
+        measure=measure,
+        last=count,
+        alpha=ALPHA,
     )
     table = pd.DataFrame([row for one in found for row in rows(one)])
     table.attrs["histories"] = [as_json(one) for one in found]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from robbench.analysis.inspected import Inspected
-from robbench.api.evaluate import Model, module_name
+from robbench.api.evaluate import Model, class_names, module_name, named_classes
 from robbench.api.runs import given
 from robbench.api.specs import Attacks, Outputs, attack_texts, output_options
 from robbench.api.wording import in_python, pythonic
@@ -86,7 +86,7 @@ def inspect(
     Raises UserError for samples, attacks and names that are none; what is wrong about the model is
     a finding.
     """
-    size = shape if shape is None or isinstance(shape, str) else "x".join(map(str, shape))
+    size = None if shape is None else _size(shape)
     folder = None if data_dir is None else Path(data_dir)
     settings = given(
         attack=attack_texts(attack),
@@ -104,6 +104,9 @@ def inspect(
             raise UserError("outputs is for a model in memory: a spec says it, NAME:outputs=...")
         if images is not None and not isinstance(images, str):
             raise UserError("a model by its name takes the name of a data set: images is no text")
+        for word, value in (("labels", labels), ("classes", classes), ("name", name)):
+            if value is not None:
+                raise UserError(f"{word} is for a model in memory: leave it out, or give the model")
         return _inspection(
             inspect_named(model, settings, shape=size, device=device or "auto", **where)
         )
@@ -111,14 +114,23 @@ def inspect(
     with placed(module, device) as device_found:
         label = name or module_name(module)
         if images is None:
-            names = [*map(str, range(classes))] if isinstance(classes, int) else classes or ()
+            if labels is not None:
+                raise UserError("labels are of images, which are missing: give both or neither")
+            names = () if classes is None else named_classes(classes)
             parsed = None if size is None else parse_shape(size)
             target = target_alone(module, label, parsed, names, device_found, options)
         else:
+            if size is not None:
+                raise UserError("shape is for a model without images: leave out shape or images")
             samples = _samples(module, images, labels, classes, config, folder, download, options)
             data = images if isinstance(images, str) else "memory"
             target = target_in_memory(module, samples.to(device_found), label, data, options)
         return _inspection(inspect_model(target, config, **where))
+
+
+def _size(shape: Sequence[int] | str) -> str:
+    """As the command line has it. A number is left to who reads the text."""
+    return "x".join(map(str, shape)) if isinstance(shape, list | tuple) else str(shape)
 
 
 def _inspection(found: Inspected) -> Inspection:
@@ -138,11 +150,11 @@ def _samples(
     if isinstance(images, str):
         if labels is not None:
             raise UserError(f"the data set {images} has its labels itself: leave out labels")
+        if classes is not None:
+            raise UserError(f"the data set {images} names its classes itself: leave out classes")
         return load(images, config.split, data_dir=folder, limit=config.limit, download=download)
     found = read_samples(images, labels)
-    if classes is None:
-        classes = found.classes or options.count(_count(module, found))
-    names = [str(n) for n in range(classes)] if isinstance(classes, int) else classes
+    names = class_names(classes, found, lambda: options.count(_count(module, found)))
     return found.split(names, split=config.split, limit=config.limit)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from robbench.analysis.comparison import compare_read, compare_runs
 from robbench.analysis.pivot import pivot as pivoted
+from robbench.api.arguments import LAST_SEED, optional_number, optional_whole, several, texts, whole
 from robbench.api.wording import pythonic
 from robbench.core.errors import UserError, unknown
 from robbench.reports.sorting import sort_rows
@@ -64,18 +65,20 @@ def compare(
     """
     import pandas as pd
 
-    names = several(runs)
+    names = several(runs) if isinstance(runs, Iterable) else [runs]
     given = [one for one in names if not isinstance(one, str)]
     if given and len(given) < len(names):
         raise UserError("compare either names of runs or Evaluations: save the Evaluations first")
-    if given and several(where):
+    if odd := [one for one in given if not hasattr(one, "run")]:
+        raise UserError(f"compare names of runs or Evaluations, not {type(odd[0]).__name__}")
+    if given and texts("where as text", where):
         raise UserError(
             "where chooses among runs of a folder: leave it out, or save the Evaluations"
         )
     if given:
         found = compare_read(
             told_apart([one.run for one in given]),
-            allow=several(allow),
+            allow=texts("allow as text", allow),
             over_seeds=over_seeds,
             best_last=best_last,
         )
@@ -83,8 +86,8 @@ def compare(
         found = compare_runs(
             names,
             Path(out),
-            where=several(where),
-            allow=several(allow),
+            where=texts("where as text", where),
+            allow=texts("allow as text", allow),
             over_seeds=over_seeds,
             best_last=best_last,
         )
@@ -154,7 +157,7 @@ def report(
         Path(html),
         title=title,
         data_dir=folder,
-        where=several(where),
+        where=texts("where as text", where),
         over_seeds=over_seeds,
         cdn=cdn,
     )
@@ -189,10 +192,10 @@ def view(
         names_of(runs),
         Path(out),
         Path(html),
-        where=several(where),
-        limit=limit,
-        trace=trace,
-        seed=seed,
+        where=texts("where as text", where),
+        limit=optional_whole("limit", limit, 1),
+        trace=whole("trace", trace),
+        seed=whole("seed", seed, 0, LAST_SEED),
         title=title,
         device=device,
         data_dir=None if data_dir is None else Path(data_dir),
@@ -227,9 +230,9 @@ def plot(
         Path(out),
         figure=None if figure is None else Path(figure),
         csv=None if csv is None else Path(csv),
-        where=several(where),
+        where=texts("where as text", where),
         over_seeds=over_seeds,
-        width=width,
+        width=optional_number("width", width),
     )
 
 
@@ -250,24 +253,12 @@ def told_apart(runs: Sequence[Run]) -> list[Run]:
 
 def names_of(runs: Names) -> list[str]:
     """The names of runs. Raises UserError for what is none, such as an Evaluation."""
-    return _texts(runs, "names of runs", "an Evaluation has one after .save('runs')")
+    return texts("names of runs", runs, ": an Evaluation has one after .save('runs')")
 
 
 def models_of(models: Names) -> list[str]:
-    """The names of models. Raises UserError for what is none, such as a module."""
-    return _texts(models, "names of models", "evaluate takes a model that is in memory")
-
-
-def _texts(given: Any, what: str, instead: str) -> list[str]:
-    """What was given as a list of texts; `instead` ends the error for anything else."""
-    texts = several(given) if isinstance(given, Iterable) else [given]
-    for one in texts:
-        if not isinstance(one, str):
-            whole = one if isinstance(given, list | tuple) else given
-            raise UserError(f"give {what}, not {type(whole).__name__}: {instead}")
-    return texts
-
-
-def several(given: str | Iterable[Any]) -> list[Any]:
-    """One text or several things as a list."""
-    return [given] if isinstance(given, str) else list(given)
+    """The names of models. Raises UserError for what is none, such as a module, and for none."""
+    found = texts("names of models", models, ": evaluate takes a model that is in memory")
+    if not found:
+        raise UserError("no model is named: give at least one")
+    return found

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from robbench.api.arguments import optional_whole, seconds, texts
 from robbench.api.evaluation import Evaluation
 from robbench.api.progress import Log, Progress, interruptible, log, silent
-from robbench.api.results import Names, models_of, several
+from robbench.api.results import Names, models_of
 from robbench.api.specs import Attacks, attack_texts
 from robbench.api.wording import pythonic
-from robbench.core.limits import time_text
 from robbench.core.spec import validate
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
@@ -72,7 +72,7 @@ def attack(
             audit=audit,
             audit_attack=attack_texts(audit_attack),
             adaptive=adaptive,
-            threat=several(threat),
+            threat=texts("threat as text", threat),
             target=None if target is None else str(target),
             data=data,
             split=split,
@@ -82,10 +82,10 @@ def attack(
             precision=precision,
             compile=compile,
             store_points=store_points,
-            replay=several(replay),
+            replay=texts("replay as text", replay),
             measure=measure,
             name=name,
-            tag=several(tags),
+            tag=texts("tags as text", tags),
             max_time=seconds(max_time),
             max_queries=max_queries,
         ),
@@ -93,6 +93,7 @@ def attack(
     )
     folder = None if data_dir is None else Path(data_dir)
     part = part_of(shard, force=force)
+    workers = Workers(engine, optional_whole("jobs", jobs, 1), address, device, folder, download)
     plans = list(
         plan_attacks(
             models_of(models),
@@ -111,7 +112,7 @@ def attack(
         progress=progress or silent,
         data_dir=folder,
         download=download,
-        workers=Workers(engine, jobs, address, device, folder, download),
+        workers=workers,
     )
 
 
@@ -161,8 +162,3 @@ def one_budget(plan: AttackPlan, n: int) -> AttackPlan:
 def given(**settings: Any) -> dict[str, Any]:
     """The settings that were given: those that are not None."""
     return {name: value for name, value in settings.items() if value is not None}
-
-
-def seconds(limit: str | float | None) -> str | None:
-    """A limit of time as a text; a number is of seconds."""
-    return time_text(limit) if isinstance(limit, int | float) else limit

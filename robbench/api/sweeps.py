@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robbench.api.arguments import optional_whole, texts, whole
 from robbench.api.progress import Progress, interruptible, log, silent
 from robbench.api.results import compare, load_runs, names_of
 from robbench.api.specs import attack_texts, inner_text, loss_text, model_text
@@ -131,7 +132,7 @@ def sweep(
         name=name,
         grid=axes,
         fixed=fixed,
-        steps=[steps] if isinstance(steps, str) else list(steps),
+        steps=texts("steps as text", steps),
         prefix=prefix,
     )
     place = Place(
@@ -139,16 +140,16 @@ def sweep(
         device=device,
         data_dir=None if data_dir is None else Path(data_dir),
         download=download,
-        processes=processes_per_task,
+        processes=whole("processes_per_task", processes_per_task, 1),
     )
     with interruptible() as stop:
         swept = run_tasks(
             request,
             place,
-            jobs=jobs,
+            jobs=optional_whole("jobs", jobs, 1),
             engine=engine,
             address=address,
-            retries=retries,
+            retries=whole("retries", retries),
             force=force,
             part=WHOLE if shard is None else parse_part(shard),
             watcher=_Log(progress or silent, stop),

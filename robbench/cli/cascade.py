@@ -34,7 +34,14 @@ MaxQueries = Annotated[
     ),
 ]
 Seed = Annotated[
-    int, option("--seed", panel=o.RUN, help="Decides which half of the samples chooses.")
+    int,
+    option(
+        "--seed",
+        panel=o.RUN,
+        min=0,
+        max=2**32 - 1,
+        help="Decides which half of the samples chooses.",
+    ),
 ]
 Toml = Annotated[
     Path | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -83,3 +84,30 @@ def test_bad_input(trained_net: nn.Module, digits: Digits) -> None:
         robbench.inspect("mlp", *digits)
     with pytest.raises(robbench.UserError, match="no function"):
         robbench.inspect(3)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"labels": [1]}, "labels is for a model in memory"),
+        ({"classes": 10}, "classes is for a model in memory"),
+        ({"name": "n"}, "name is for a model in memory"),
+        ({"outputs": "probs"}, "outputs is for a model in memory"),
+        ({"shape": (1, 8, 8)}, "shape is for a model without data"),
+    ],
+)
+def test_what_a_name_says_itself_is_refused(given: dict[str, Any], text: str) -> None:
+    """Of a model that is named, and its data."""
+    with pytest.raises(robbench.UserError, match=text):
+        robbench.inspect("mlp", "digits", **given)
+
+
+def test_what_would_not_be_read_is_refused(trained_net: nn.Module, digits: Digits) -> None:
+    """Labels without images, and what images or the name of a data set say themselves."""
+    with pytest.raises(robbench.UserError, match="labels are of images, which are missing"):
+        robbench.inspect(trained_net, labels=digits[1])
+    with pytest.raises(robbench.UserError, match="shape is for a model without images"):
+        robbench.inspect(trained_net, *digits, shape=(1, 8, 8))
+    for call in (robbench.inspect, robbench.evaluate):
+        with pytest.raises(robbench.UserError, match="digits names its classes itself: leave out"):
+            call(trained_net, "digits", classes=3)

@@ -45,7 +45,8 @@ def test_it_does_not_overwrite(attacked: Path, cli: Callable[..., Any], tmp_path
 
 def test_a_limit_that_is_none(attacked: Path, cli: Callable[..., Any]) -> None:
     """0 queries, or fewer than any attack makes."""
-    assert cli("cascade suggest --max-queries 0 --out", attacked).code == 2
+    for option in ("--max-queries 0", "--seed -1"):
+        assert cli(f"cascade suggest {option} --out", attacked).code == 2
     done = cli("cascade suggest --max-queries 3 --out", attacked)
     assert done.code == 2
     assert "raise --max-queries" in done.err

@@ -21,7 +21,7 @@ def test_what_it_prints(cli, attacked, tmp_path):
 
 def test_bad_input_is_one_line(cli, attacked, tmp_path):
     """Exit code 2, and no file."""
-    for words in ("nobody", "ce --limit 0", "ce --trace -1"):
+    for words in ("nobody", "ce --limit 0", "ce --trace -1", "ce --seed -1"):
         done = cli(f"view {words} --out", attacked, "-o", tmp_path / "v.html")
         assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done
     assert not (tmp_path / "v.html").exists()

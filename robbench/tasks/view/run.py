@@ -64,6 +64,8 @@ def view(
     check_target(html)
     if (limit is not None and limit < 1) or trace < 0:
         raise UserError("--limit should be at least 1 and --trace at least 0")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed should be from 0 to {2**32 - 1}, not {seed}")
     listener = listener or Listener()
     paths = local(choose(Store(out), names, where))
     bring_runs(paths, points=True)
