@@ -28,5 +28,5 @@ def test_a_row_for_each_run(
     assert len(robbench.history(["ce"], out=tmp_path, last=1)) == 1
     assert len(robbench.history("ce", out=str(tmp_path), last=None)) == 3
     for last in (0, "2"):
-        with pytest.raises(robbench.UserError, match="number of runs"):
+        with pytest.raises(robbench.UserError, match="last should be a whole number"):
             robbench.history("ce", out=tmp_path, last=last)
