@@ -90,7 +90,7 @@ def resolve(request: Request) -> Resolved:
         tuple(named),
         {home.name: value for home, value in fixed.items() if home.command == "train"},
         {home.name: value for home, value in fixed.items() if home.command == "attack"},
-        tuple(dict(_excluded(rule, excludable)) for rule in request.exclude),
+        tuple(dict(_excluded(rule, excludable, request.replaced)) for rule in request.exclude),
     )
 
 
@@ -127,17 +127,22 @@ def _values(axis: Axis, found: tuple[Home, ...]) -> Values:
 
 
 def _excluded(
-    rule: Mapping[str, Any], axes: Sequence[Values]
+    rule: Mapping[str, Any], axes: Sequence[Values], replaced: Sequence[Axis]
 ) -> Iterator[tuple[str, frozenset[str]]]:
-    """The keys of a rule with the texts of its values, which are written as in the grid."""
-    of_key = {axis.key: axis for axis in axes}
+    """The keys of a rule with the texts of its values, which are written as in the grid.
+
+    replaced: as of a Request.
+    """
+    of_key, before = {axis.key: axis for axis in axes}, {axis.key: axis.values for axis in replaced}
     for key, given in rule.items():
         if key not in of_key:
             raise UserError(f"exclude: '{key}' is not in the grid{nearest(key, of_key)}")
+        home = of_key[key].homes[0]
         known = {value_text(value) for value in of_key[key].values[0]}
+        known |= {value_text(_typed(key, home, value)) for value in before.get(key, ())}
         texts = set[str]()
         for value in spelled(key, given if isinstance(given, list) else [given]):
-            text = value_text(_typed(key, of_key[key].homes[0], value))
+            text = value_text(_typed(key, home, value))
             if text not in known:
                 many = f"the grid has {len(known):,} of them" if len(known) > _MOST_NAMED else ""
                 raise unknown(f"value of '{key}' to exclude", text, () if many else known, many)

@@ -29,7 +29,8 @@ class Request:
 
     grid: the settings that vary. fixed: those that do not, by the keys they were given with.
     prefix: stands before the names of the models. exclude: points of the grid to leave out, those
-    that have all values of one of these. certify: settings of the step of that name.
+    that have all values of one of these. certify: settings of the step of that name. replaced: axes
+    of a file in whose place flags gave others; what is excluded may name their values still.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Request:
     prefix: str = ""
     exclude: tuple[Mapping[str, Any], ...] = ()
     certify: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    replaced: tuple[Axis, ...] = ()
 
     def __post_init__(self) -> None:
         for what, text in (("name", self.name), ("prefix", self.prefix)):
@@ -79,6 +81,7 @@ def read_request(
     if models is not None:
         axes["models"] = axis_of_file("models", models, str(file))
     keys = [axis.key for axis in grid]
+    replaced = tuple(axes[key] for key in keys if key in axes)
     for axis in grid:
         if keys.count(axis.key) > 1:
             raise UserError(f"the grid has '{axis.key}' twice: give all its values in one --grid")
@@ -96,6 +99,7 @@ def read_request(
         prefix=str(prefix if prefix is not None else about.get("prefix", "")),
         exclude=tuple(content.get("exclude", ())),
         certify=_of_certify(content.get("certify", {}), file),
+        replaced=replaced,
     )
 
 

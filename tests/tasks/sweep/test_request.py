@@ -4,6 +4,7 @@ import pytest
 
 from robbench.core.errors import UserError
 from robbench.core.trust import command_line
+from robbench.tasks.sweep.axes import resolve
 from robbench.tasks.sweep.grid import Axis, parse_axis
 from robbench.tasks.sweep.request import read_request
 
@@ -113,3 +114,13 @@ def test_private_code_in_a_file_needs_leave(written, text):
         read_request(written(text))
     with command_line(["sweep", "grid.toml", "--trust-code"]):
         assert read_request(written(text)).name == "grid"
+
+
+def test_what_a_flag_takes_out_of_the_grid_may_still_be_excluded(tmp_path):
+    """One file, run a part at a time: its rules are about all of it."""
+    (tmp_path / "f.toml").write_text(FILE)
+    found = read_request(tmp_path / "f.toml", grid=[Axis("loss", ["mart"]), Axis("seed", [1])])
+    assert resolve(found).exclude == ({"loss": {"ce"}, "seed": {"1", "2"}},)
+    (tmp_path / "f.toml").write_text(FILE.replace('"ce"\nseed', '"cee"\nseed'))
+    with pytest.raises(UserError, match="value of 'loss' to exclude 'cee'"):
+        resolve(read_request(tmp_path / "f.toml", grid=[Axis("loss", ["mart"])]))
