@@ -3,3 +3,5 @@
 from __future__ import annotations
 
 NORMS = ("linf", "l2", "l1", "l0", "l0px")
+COUNTS = ("l0", "l0px")
+"""Those whose sizes are numbers of entries or pixels, `Norm.counts`."""

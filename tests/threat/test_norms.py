@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 from torch import Tensor
 
+from robbench.core import norms as names
 from robbench.threat.norms import NORMS, Norm
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -283,3 +284,8 @@ def test_one_entry_is_steepest_where_entries_tie() -> None:
     g = torch.tensor([[1.0, -2.0, 2.0, -2.0]])
     for name in ("l1", "l0", "l0px"):
         assert NORMS[name].steepest(g).tolist() == [[0, -1, 0, 0]]
+
+
+def test_the_names_that_need_no_torch_are_those_of_the_norms() -> None:
+    assert set(names.NORMS) == set(NORMS)
+    assert set(names.COUNTS) == {norm.name for norm in NORMS.values() if norm.counts}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from robbench.core.corruptions import is_corruption
 from robbench.core.errors import UserError
+from robbench.core.norms import COUNTS
 from robbench.data.base import Split, class_difference
 from robbench.metrics.gradients import dual, flips
 from robbench.metrics.observe import Observations
@@ -121,7 +122,7 @@ def flip_share(info: dict[str, Any], clean: Observations) -> Measure:
 
 
 def _flips(info: dict[str, Any], clean: Observations) -> NDArray[np.bool_] | None:
-    no_dual = info["norm"] in ("l0", "l0px") or is_corruption(info["norm"])
+    no_dual = info["norm"] in COUNTS or is_corruption(info["norm"])
     if no_dual or not math.isfinite(info["eps"]):
         return None
     margin, length = (

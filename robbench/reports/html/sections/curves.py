@@ -14,6 +14,7 @@ from robbench.analysis.plots.lines import Line, mean_over_seeds
 from robbench.analysis.seeds import recipe
 from robbench.analysis.series import facts
 from robbench.core.corruptions import budget_of, is_corruption
+from robbench.core.norms import COUNTS
 from robbench.core.threat_text import split_threat
 from robbench.reports.html.captions import ONE_BUDGET, SPREAD, WILSON
 from robbench.reports.html.data import ReportData
@@ -55,17 +56,23 @@ def security_curves(material: ReportData) -> Section:
     single = material.single(material.runs)
     runs = [run for run in single if not is_corruption(run.info["norm"])]
     budgets = {run.info["eps"] for run in runs}
-    if len(budgets) == 1 and math.isfinite(min(budgets)):
-        budgets_up_to = _budgets_up_to(runs[0])
-        blocks.append(Notes([ONE_BUDGET.format(budgets=budgets_up_to)]))
+    if len(budgets) == 1 and math.isfinite(min(budgets)) and (more := _budgets_up_to(runs[0])):
+        blocks.append(Notes([ONE_BUDGET.format(budgets=more)]))
     also = SPREAD if material.over_seeds else WILSON
     return Section("curves", "Security curves", blocks, also=also)
 
 
 def _budgets_up_to(run: Run) -> str:
-    """Three budgets, each twice the one before, as `--threat` takes them; the last is the run's."""
+    """Three budgets, each twice the one before, as `--threat` takes them; the last is the run's.
+
+    Numbers of entries or pixels are whole: fewer than three, and empty where none is smaller.
+    """
     threat = split_threat(run.info["threat"])
     smaller = [run.info["eps"] / 4, run.info["eps"] / 2]
+    if threat.norm in COUNTS:
+        smaller = sorted({math.floor(eps) for eps in smaller} - {0})
+    if not smaller:
+        return ""
     levels = in_levels(threat.norm, smaller)
     sizes = [*(level(eps) if levels else f"{eps:.4g}" for eps in smaller), threat.budget]
     return shlex.quote(str(threat._replace(budget=",".join(sizes))))

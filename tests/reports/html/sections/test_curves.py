@@ -90,6 +90,21 @@ def test_one_budget_is_no_curve(add_run, threat: str, eps: float, advice: str) -
     assert [each.eps for each in budgets] == pytest.approx([eps / 4, eps / 2, eps])
 
 
+@pytest.mark.parametrize(
+    ("threat", "eps", "advice"), [("l0:8", 8.0, "l0:2,4,8"), ("l0px:3", 3.0, "l0px:1,3")]
+)
+def test_a_number_of_entries_is_whole(add_run, threat: str, eps: float, advice: str) -> None:
+    run = add_run("a" * 12, threat=threat, norm=threat.partition(":")[0], eps=eps)[1]
+    assert f"--threat {advice} gives" in str(security_curves(ReportData([run])).blocks[-1])
+    (budgets,) = parse_threats([advice])
+    assert budgets[-1].eps == eps
+
+
+def test_a_single_entry_has_no_smaller_budget(add_run) -> None:
+    run = add_run("a" * 12, threat="l0:1", norm="l0", eps=1.0)[1]
+    assert "gives a curve" not in str(security_curves(ReportData([run])).blocks)
+
+
 def test_a_corruption_has_a_severity(add_run):
     """No epsilon and no budget, and no advice to attack fractions of it."""
     facts = {"threat": "corruption:zoom_blur@3", "norm": "corruption:zoom_blur", "eps": 3.0}
