@@ -149,6 +149,7 @@ def input_margins(
                 used.append(str(run.info["run_id"]))
         known = attacked >= 0
         if known.any():
+            unfinished &= withstood < attacked  # another run may have gone to its end
             withstood = np.minimum(np.where(sought, smallest, withstood), smallest)
             budgets = {
                 float(run.info["eps"])

@@ -96,7 +96,11 @@ class Arrays(Data):
         images, units, ranges, moving = self._boxed(images, found)
         pixels, scale = self._scaled(images)
         labels, names, classes = number_array(found.labels, found.others, class_names(self.classes))
-        free, fixed = self._free(images.shape[1:], found.mask)
+        mask = found.mask
+        if mask is None and self.fixed.endswith(".npy"):
+            file = find_files(self.fixed, "test", ".npy", data_dir).path
+            mask = read_npy(file, mapped=False)
+        free, fixed = self._free(images.shape[1:], mask)
         if moving is not None and not moving.all():
             free = moving if free is None else moving & free
             fixed = [f"{fixed_note(free)}, those that are constant among them"]
@@ -251,17 +255,7 @@ class NPY(Arrays):
         found = read_npy(labels.path, mapped=False)
         others = [read_npy(path, mapped=False) for path in labels.others]
         notes = [undivided(images.path, len(found) if found.ndim else 0)] * (not images.splits)
-        mask = self._mask(data_dir)
+        whole = read_npy(images.path, mapped=True)
         return Found(
-            read_npy(images.path, mapped=True),
-            found,
-            others,
-            mask,
-            notes,
-            lambda: read_npy(images.training, mapped=True),
+            whole, found, others, None, notes, lambda: read_npy(images.training, mapped=True)
         )
-
-    def _mask(self, data_dir: Path | None) -> NDArray[Any] | None:
-        if not self.fixed.endswith(".npy"):
-            return None
-        return read_npy(find_files(self.fixed, "test", ".npy", data_dir).path, mapped=False)

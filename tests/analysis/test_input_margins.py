@@ -111,6 +111,16 @@ def test_samples_and_runs_are_joined_by_id(run):
     assert "run2" not in found["linf"].runs
 
 
+def test_a_run_with_limits_takes_nothing_from_one_that_went_to_its_end(run):
+    """In whatever order: a sample is unfinished only above the largest eps that it withstood."""
+    runs = [run("linf:0.1", [None, None]), run("linf:0.1", [None, None], status=3)]
+    for given in (runs, runs[::-1]):
+        found = input_margins(IDS[:2], given)["linf"]
+        assert (found.unfinished.tolist(), found.withstood.tolist()) == ([False] * 2, [0.1] * 2)
+    more = input_margins(IDS[:2], [runs[0], run("linf:0.2", [None, 0.15], status=3)])["linf"]
+    assert more.unfinished.tolist() == [True, True]
+
+
 def test_rounding_keeps_a_success_inside_its_budget(run):
     """A float32 size a hair above eps counts at eps, as in its run."""
     margins = input_margins(IDS[:1], [run("linf:0.1", [0.1000001])])["linf"]

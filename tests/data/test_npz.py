@@ -114,7 +114,11 @@ def test_fixed_entries(here: Path) -> None:
     assert found.free is not None
     assert found.free.tolist() == [False, True, True, False, True]
     assert "2 of 5 features are fixed" in found.notes
-    for spec in ("npz:b.npz,fixed=still", "npy:x.npy,labels=y.npy,fixed=mask.npy"):
+    for spec in (
+        "npz:b.npz,fixed=still",
+        "npz:b.npz,fixed=mask.npy",
+        "npy:x.npy,labels=y.npy,fixed=mask.npy",
+    ):
         found = load(spec, "test")
         assert torch.equal(found.free, torch.tensor(~mask))
         assert "54 of 216 entries are fixed" in found.notes

@@ -108,16 +108,14 @@ def _table(rows: Sequence[Row], heads: Sequence[Head], cells: Any) -> Table:
     differ = [name for name in _FACTS if len({row[name] for row in rows}) > 1]
     losses = {row["loss"] for row in rows}
     common = [texts.threat(rows[0]["threat"])] if "threat" not in differ else []
-    common += [
-        f"{name} {rows[0][name]}" if name != "data" else f"{rows[0]['data']} {rows[0]['split']}"
-        for name in ("data", "subset", "attack")
-        if name not in differ and rows[0][name]
-    ]
+    one = {name: rows[0][name] for name in _FACTS if name not in differ and rows[0][name]}
+    common += [" ".join(one[name] for name in ("data", "split") if name in one)]
+    common += [f"{name} {one[name]}" for name in ("subset", "attack") if name in one]
     common += [f"loss {rows[0]['loss']}"] if len(losses) == 1 and rows[0]["loss"] else []
     sizes = sorted({row["n_samples"] for row in rows})
     size = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     return Table(
-        "; ".join([*common, f"{size} samples each"]),
+        "; ".join([*filter(None, common), f"{size} samples each"]),
         [_MODEL, *heads],
         [[_name(row, losses), *cells(row, heads)] for row in rows],
         titles=[_group(row, differ) for row in rows],

@@ -38,6 +38,23 @@ def test_each_threat_model_is_a_group_and_robust_accuracy_is_beside_the_name(add
         assert row[3].key == run.info["adversarial_ratio"]
 
 
+def test_data_and_split_are_each_in_the_caption_or_above_a_group(add_run):
+    """What is common in the caption, what differs above: of two splits, of two sets of a split."""
+
+    def shown(*pairs: tuple[str, str]) -> tuple[str, list[str]]:
+        runs = [
+            add_run(f"{i:012x}", data=data, split=split, data_hash=f"{data}{split}")[1]
+            for i, (data, split) in enumerate(pairs)
+        ]
+        (table,) = _tables(ReportData(runs))
+        return table.caption, [title for title, _ in table.groups]
+
+    caption, groups = shown(("digits", "test"), ("digits", "train"))
+    assert (groups, "digits;" in caption, "test" in caption) == (["test", "train"], True, False)
+    caption, groups = shown(("digits", "train"), ("digits[0,1]", "train"))
+    assert (groups, "; train;" in caption) == (["digits", "digits[0,1]"], True)
+
+
 def test_without_a_budget_the_median_distance_is_shown_in_a_table_of_its_own(add_run):
     """No robust accuracy, no ratio."""
     budget = add_run("a" * 12)[1]
