@@ -36,7 +36,8 @@ class Bracket:
     is not broken. contradicted: ids of samples with a mistake found within what is certified of
     them; they count as broken. unsound: those of which rounding of float32 does not explain it.
     radii: without a budget the certified radius of each sample, 0 of misclassified ones, else None.
-    distances: of the smallest perturbation found of each sample, inf for none; None without a run.
+    distances: likewise of the smallest perturbation found, 0 of misclassified ones, inf for none;
+    None of a smoothed classifier.
     """
 
     verdicts: Mapping[int, Verdict]
@@ -125,10 +126,14 @@ def bracket(rows: Sequence[Mapping[str, Any]], store: Store) -> Bracket:
     attacked = {} if first["smoothed"] else _attacked(first, set(ids), store)
     smallest = _smallest(attacked.values())
     hit = {sample for sample, size in smallest.items() if fits(size, first["eps"])}
+    wrong = {
+        row["sample_id"]
+        for row in rows
+        if row["predicted"] is not None and row["predicted"] != row["label"]
+    }
     verdicts: dict[int, Verdict] = {}
     for row in rows:
-        wrong = row["predicted"] is not None and row["predicted"] != row["label"]
-        broken = wrong or row["sample_id"] in hit
+        broken = row["sample_id"] in wrong or row["sample_id"] in hit
         verdicts[row["sample_id"]] = (
             "broken" if broken else "certified" if row["certified"] else "unknown"
         )
@@ -137,7 +142,8 @@ def bracket(rows: Sequence[Mapping[str, Any]], store: Store) -> Bracket:
     radii = distances = None
     if math.isinf(first["eps"]):
         radii = {sample: _largest(bounds.get(sample, ())) for sample in ids}
-        distances = {sample: smallest.get(sample, math.inf) for sample in ids}
+        if not first["smoothed"]:
+            distances = {i: 0.0 if i in wrong else smallest.get(i, math.inf) for i in ids}
     return Bracket(
         verdicts=verdicts,
         n_clean_correct=sum(row["predicted"] == row["label"] for row in rows),
@@ -145,7 +151,7 @@ def bracket(rows: Sequence[Mapping[str, Any]], store: Store) -> Bracket:
         contradicted=tuple(sample for sample in ids if sample in against),
         unsound=tuple(sample for sample in ids if not against.get(sample, True)),
         radii=radii,
-        distances=distances if attacked else None,
+        distances=distances,
     )
 
 

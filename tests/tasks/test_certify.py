@@ -13,6 +13,7 @@ import pytest
 import robbench
 from robbench.certifiers.crown import CROWN
 from robbench.core.errors import UserError
+from robbench.data.base import sample_ids
 from robbench.store.run import read_run
 from robbench.store.store import Store
 
@@ -202,6 +203,22 @@ def test_a_certificate_of_a_budget_is_held_against_smaller_distances(own, cli):
     for threat in ("linf:inf", "linf:0.05"):
         (row,) = cli(f"compare m --where threat={threat} --json --out", own).json["rows"]
         assert "unsound" in [flag["name"] for flag in row["flags"]]
+
+
+def test_what_is_wrong_without_an_attack_is_at_distance_0(own, cli):
+    """No attack was tried: what is misclassified is at 0 all the same, else nothing is known."""
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8), dtype=np.uint8)
+    shutil.rmtree(own / "results")
+    line = f"certify m --threat linf:inf --method ibp --data npz:{own / 'x.npz'},classes=10 --out"
+    np.savez(own / "x.npz", x_test=images, y_test=np.zeros(6, int))
+    cli(line, own)
+    predicted = {row["sample_id"]: row["predicted"] for row in rows_of(own)}
+    ids = sample_ids(images[:, None], np.zeros(6, int))
+    right = np.array([predicted[i] for i in ids.tolist()])
+    for labels, accuracy, distance in ((right, 1.0, None), ((right + 1) % 10, 0.0, 0.0)):
+        np.savez(own / "x.npz", x_test=images, y_test=labels)
+        (found,) = cli(line, own, "--json").json["rows"]
+        assert (found["clean_accuracy"], found["distance_p50"]) == (accuracy, distance)
 
 
 def test_another_attack_never_raises_the_upper_bound(own, cli):
