@@ -27,9 +27,7 @@ _BUDGETS = {
     ("cifar10", "Linf"): "linf:8/255",
     ("cifar10", "L2"): "l2:0.5",
     ("cifar100", "Linf"): "linf:8/255",
-    ("cifar100", "L2"): "l2:0.5",
     ("imagenet", "Linf"): "linf:4/255",
-    ("imagenet", "L2"): "l2:3",
 }
 _LABELS = {"cifar10": CIFAR10.classes, "imagenet": imagenet_ids()}
 _PREPARED = {
@@ -121,7 +119,7 @@ class RobustBench(Source):
             for data, lists in library.all_models.items()
             for threat, models in lists.items()
         }
-        models = zoo[self.dataset, self.threat]
+        models = zoo.get((self.dataset, self.threat), {})
         if self.name in models:
             return models[self.name]
         elsewhere = [
@@ -133,6 +131,11 @@ class RobustBench(Source):
             raise UserError(
                 f"{what} is not listed under {self.threat} on {self.dataset}: add "
                 f"{' or '.join(elsewhere)}"
+            )
+        if not models:
+            lists = "; ".join(f"threat={threat},dataset={data}" for data, threat in zoo)
+            raise UserError(
+                f"{what}: the zoo has no list of {self.threat} on {self.dataset}; it has {lists}"
             )
         how = f"robustbench.utils.all_models under {self.threat} on {self.dataset}"
         raise unknown_name(what, self.name, models, how)

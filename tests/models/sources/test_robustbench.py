@@ -63,6 +63,19 @@ def test_name_data_and_threat_model_are_those_of_its_list():
     assert RobustBench(name=NAME, threat="corruptions").usual == Usual("cifar10", None)
 
 
+def test_the_usual_threat_models_are_of_lists_that_exist():
+    """Each list of Linf and L2 has one, and no other pair does."""
+    lists = {
+        (data.value, threat.value)
+        for data, found in sys.modules["robustbench.utils"].all_models.items()
+        for threat in found
+    }
+    for data in ("cifar10", "cifar100", "imagenet"):
+        for threat in ("Linf", "L2"):
+            usual = RobustBench(name=NAME, dataset=data, threat=threat).usual
+            assert bool(usual.threat) == ((data, threat) in lists)
+
+
 def test_outputs_are_named_by_its_data_set(tmp_path, info):
     file_of(tmp_path, NAME, "cifar10", "Linf")
     model = RobustBench(name=NAME, dir=str(tmp_path))
@@ -74,6 +87,8 @@ def test_outputs_are_named_by_its_data_set(tmp_path, info):
     [
         ("Rice2020", "did you mean .*Rice2020Overfitting"),
         ("Wang2023Better_WRN-28-10,threat=corruptions", "add threat=Linf,dataset=cifar10 or thr"),
+        (f"{NAME},threat=L2,dataset=cifar100", "under L2 on cifar100: add threat=Linf,dataset=c"),
+        ("Other,threat=L2,dataset=imagenet", "no list of L2 on imagenet; it has .*; threat=Linf,d"),
         (f"{NAME},dir=zoo", f"not at zoo/cifar10/Linf/{NAME}.pt: add --download, copy them there"),
         ("Diffenderfer2021Winning_LRR_CARD_Deck,threat=corruptions", r"Deck.pt_m0.pt: add --downl"),
         ("Standard_R50,dataset=imagenet", "in no cache here: add --download"),
