@@ -43,6 +43,11 @@ class Named(Source):
         Field(description="false: random weights, and as many outputs as the data have classes"),
     ] = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weights is not None and not self.pretrained:
+            raise UserError("pretrained=false reads no weights; give weights or pretrained=false")
+
     @property
     def what(self) -> str:
         """How messages call it."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from robbench.catalogue.builtins import MODELS
 from robbench.core.errors import UserError
 from robbench.data.base import DataInfo
 from robbench.models.base import Loading
@@ -39,6 +40,12 @@ class Library(Named):
 def test_weights_are_loaded_where_the_user_and_the_command_want_them(pretrained, weights, expected):
     loaded = Library(name="net", pretrained=pretrained).load(Loading(INFO, weights=weights))
     assert loaded.notes == (expected,)
+
+
+@pytest.mark.parametrize("name", ["timm:test_efficientnet", "torchvision:resnet18"])
+def test_weights_that_random_ones_would_leave_unread_are_refused(name):
+    with pytest.raises(UserError, match="pretrained=false reads no weights"):
+        MODELS.build(f"{name},weights=w.pt,pretrained=false")
 
 
 def test_names_and_data_are_checked_first():
