@@ -39,7 +39,8 @@ class HuggingFace(Source):
 
     A repository, `org/repo@revision`, is read from the hub's cache, or with --download from the
     network. Code of the repository is never run, and weights are never unpickled. The model's
-    image processor gives mean and std, which go inside. Needs `pip install 'robbench[hf]'`.
+    image processor gives mean, std and the order of the channels, which go inside. Needs
+    `pip install 'robbench[hf]'`.
     """
 
     argument: ClassVar[str] = "source"
@@ -75,9 +76,15 @@ class HuggingFace(Source):
             )
             _require_whole(info, what)
             labels = _labels(model.config)
-            if self.mean is not None:
-                return Loaded(model, labels=labels)
-            images = _processor(found, name, arguments, what)
+            try:
+                images = found.AutoImageProcessor.from_pretrained(name, **arguments)
+            except (OSError, ValueError) as error:
+                if self.mean is not None:
+                    return Loaded(model, labels=labels)
+                raise UserError(
+                    f"{what} has no image processor that can be read ({type(error).__name__}): "
+                    "give mean and std, mean=(0.5,0.5,0.5),std=(0.5,0.5,0.5)"
+                ) from error
             done = preparation(images)
             return Loaded(
                 Reversed(model) if done.reverse else model,
@@ -120,16 +127,6 @@ def _require_readable(name: str, revision: str, what: str, download: bool) -> No
     if not any(folder.glob("*.safetensors")):
         for file in folder.glob("*.bin"):
             read_weight_file(file)
-
-
-def _processor(transformers: Any, name: str, arguments: dict[str, Any], what: str) -> Any:
-    try:
-        return transformers.AutoImageProcessor.from_pretrained(name, **arguments)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{what} has no image processor that can be read ({type(error).__name__}): give mean "
-            "and std, mean=(0.5,0.5,0.5),std=(0.5,0.5,0.5)"
-        ) from error
 
 
 def _require_whole(info: Any, what: str) -> None:

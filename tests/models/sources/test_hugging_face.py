@@ -15,6 +15,7 @@ from robbench.models.sources.libraries import library, quiet
 pytestmark = pytest.mark.usefixtures("no_network")
 transformers = library("transformers", "hf")
 SIZE = {"height": 32, "width": 32}
+GIVEN = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -134,6 +135,22 @@ def test_without_a_processor_mean_and_std_are_given(tmp_path, info):
         create(f"hf:{tmp_path}", data, of=data.classes)
     spec = f"hf:{tmp_path},mean=(0.5,0.5,0.5),std=(0.5,0.5,0.5)"
     same_logits(create(spec, data, of=data.classes), theirs, images)
+
+
+def test_given_mean_and_std_keep_the_channel_order_and_the_size(tmp_path, info):
+    """MobileViT's processor turns RGB into BGR; its own numbers, given, change nothing."""
+    theirs, _ = vit(tmp_path)
+    images = transformers.MobileViTImageProcessor(
+        size={"shortest_edge": 32}, crop_size=SIZE, resample=3
+    )
+    images.save_pretrained(tmp_path)
+    data = info((3, 32, 32), 4)
+    found = [HuggingFace(source=str(tmp_path), **given) for given in ({}, GIVEN)]
+    for model in found:
+        same_logits(model.build_from(Loading(data, judged=True)), theirs, images)
+    loaded = [model.load(Loading(data, judged=True)) for model in found]
+    assert loaded[0].size == loaded[1].size == (32, 32)
+    assert loaded[0].prepared == loaded[1].prepared
 
 
 @pytest.mark.parametrize("key", ["_attn_implementation", "attn_implementation"])
