@@ -55,6 +55,15 @@ class ImageFiles(Data):
             description="cut this square from the centre, as torchvision's CenterCrop; 0 does not"
         ),
     ] = 0
+    squash: Annotated[
+        bool,
+        Field(
+            description=(
+                "scale both sides to size or resize, whatever the aspect, as timm's "
+                "crop_mode=squash"
+            )
+        ),
+    ] = False
     filter: Annotated[
         Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"],
         Field(description="how pixels are scaled"),
@@ -67,6 +76,8 @@ class ImageFiles(Data):
     def __post_init__(self) -> None:
         if self.size and self.crop:
             raise UserError("size=N crops to N already; give size or crop")
+        if self.squash and not (self.size or self.resize):
+            raise UserError("squash=true scales nothing by itself; add size=N or resize=N")
 
     @property
     def wanted_channels(self) -> int | None:
@@ -78,9 +89,12 @@ class ImageFiles(Data):
         if self.channels != "auto":
             image = image.convert("L" if self.channels == "1" else "RGB")
         sampling = Image.Resampling[self.filter.upper()]
-        if self.size and not self.resize:
+        if self.squash:
+            side = self.resize or self.size
+            image = _scaled(image, (side, side), sampling)
+        elif self.size and not self.resize:
             return _square(image, self.size, sampling)
-        if self.resize:
+        elif self.resize:
             short, long = min(image.size), max(image.size)
             other = int(self.resize * long / short)
             image = _scaled(

@@ -33,7 +33,10 @@ def test_size_scales_and_crops_the_centre(tmp_path: Path, png: Png) -> None:
 
 
 def test_resize_and_crop_are_torchvisions(tmp_path: Path, png: Png) -> None:
-    """resize=, crop= and filter= equal torchvision's Resize and CenterCrop; size=N crops."""
+    """resize=, crop= and filter= equal torchvision's Resize and CenterCrop; size=N crops.
+
+    squash=true equals its Resize to height and width.
+    """
     transforms = pytest.importorskip("torchvision.transforms", exc_type=ImportError)
     images = [
         np.random.default_rng(i).integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -45,6 +48,8 @@ def test_resize_and_crop_are_torchvisions(tmp_path: Path, png: Png) -> None:
     for options, side, filtered in (
         ("crop=32,resize=37,filter=bicubic", 37, 3),
         ("size=32,resize=40", 40, 2),
+        ("crop=32,resize=37,squash=true", (37, 37), 2),
+        ("size=32,squash=true,filter=bicubic", (32, 32), 3),
     ):
         there = transforms.Compose([transforms.Resize(side, filtered), transforms.CenterCrop(32)])
         expected = [
@@ -57,6 +62,8 @@ def test_resize_and_crop_are_torchvisions(tmp_path: Path, png: Png) -> None:
         UserError, match=r"a/0.png: the image is 60x41, smaller than the crop of 64; add resize=64"
     ):
         load("folder:set,crop=64", "test", data_dir=tmp_path)
+    with pytest.raises(UserError, match="squash=true scales nothing by itself; add size=N or res"):
+        load("folder:set,squash=true", "test", data_dir=tmp_path)
     with pytest.raises(UserError, match="give size or crop"):
         load("folder:set,size=32,crop=32", "test", data_dir=tmp_path)
 

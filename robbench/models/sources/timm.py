@@ -135,10 +135,12 @@ def _files(config: Any, *, download: bool) -> Iterator[Path]:
 def _described(library: Any, model: nn.Module, judged: bool) -> Loaded:
     config = library.data.resolve_data_config({}, model=model)
     height, width = config["input_size"][1:]
-    crop = min(height, width)
-    prepared = f"resize={math.floor(crop / config['crop_pct'])},crop={crop}"
-    if config["interpolation"] in _SCALING:
-        prepared += f",filter={config['interpolation']}"
+    squash = {"center": "", "squash": ",squash=true"}.get(config["crop_mode"])
+    prepared = ""
+    if height == width and squash is not None:
+        prepared = f"resize={math.floor(height / config['crop_pct'])},crop={height}{squash}"
+        if config["interpolation"] in _SCALING:
+            prepared += f",filter={config['interpolation']}"
     return Loaded(
         model,
         tuple(config["mean"]),

@@ -7,12 +7,14 @@ import torch
 from PIL import Image
 
 from robbench.core.errors import UserError
+from robbench.core.spec import build, parse_spec
 from robbench.data.base import DataInfo
+from robbench.data.folder import ImageFolder
 from robbench.models.base import Loading
 from robbench.models.create import create
 from robbench.models.sources.imagenet import imagenet_ids
 from robbench.models.sources.libraries import library
-from robbench.models.sources.timm import Timm
+from robbench.models.sources.timm import Timm, _described
 
 timm = library("timm", "timm")  # an import that warns of nothing
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -97,6 +99,40 @@ def test_a_normalisation_in_the_file_replaces_that_of_the_configuration(tmp_path
     expected = theirs((x - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / 0.5)
     torch.testing.assert_close(ours(x), expected, atol=1e-5, rtol=0)
     assert ours.loaded[-1].endswith("mean=(0.1,0.2,0.3), std=(0.5,0.5,0.5) of 0.mean")
+
+
+def described(name, **changes):
+    """A module without weights that has a model's configuration, and what is said of it."""
+    module = torch.nn.Identity()
+    module.pretrained_cfg = {**timm.get_pretrained_cfg(name).to_dict(), **changes}
+    return module, _described(timm, module, judged=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "prepared"),
+    [
+        ("resnet50.a1_in1k", "resize=235,crop=224,filter=bicubic"),
+        ("convnext_tiny.in12k_ft_in1k_384", "resize=384,crop=384,squash=true,filter=bicubic"),
+        ("tf_efficientnetv2_b3.in21k_ft_in1k", "resize=266,crop=240,squash=true,filter=bicubic"),
+    ],
+)
+def test_the_data_options_prepare_images_as_timm_does(name, prepared):
+    """By the pixels of one that is not square; `crop_mode=squash` scales both of its sides."""
+    module, found = described(name)
+    assert found.prepared == prepared
+    config = timm.data.resolve_data_config({}, model=module)
+    theirs = timm.data.create_transform(**config, normalize=False)
+    image = Image.fromarray(images(300)[0][0]).resize((500, 400))
+    ours = np.asarray(build(ImageFolder, parse_spec(f"folder:.,{prepared}")).prepare(image))
+    assert np.array_equal(ours, np.asarray(theirs(image)).transpose(1, 2, 0))
+
+
+def test_what_no_data_option_prepares_gets_none():
+    """Images that are not square, and a border."""
+    for changes in ({"input_size": (3, 224, 192)}, {"crop_mode": "border"}):
+        _, found = described("resnet50.a1_in1k", **changes)
+        assert found.prepared == ""
+        assert found.size == tuple(changes.get("input_size", (3, 224, 224)))[1:]
 
 
 def test_random_weights_have_an_output_for_each_class(info):
