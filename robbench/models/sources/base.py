@@ -24,7 +24,8 @@ class Loaded(NamedTuple):
 
     mean, std: of its inputs, values in [0,1], where it does not normalise by itself. labels: the
     class of each output, in order; () where unknown. size, prepared: height and width of the images
-    it was trained on, and the options of `folder` data that make such images; () and "" if unknown.
+    it was trained on, and the options of `folder` data that make such images; () and "" if
+    unknown, or if there are none.
     batch: the only number of rows it takes. notes: what was loaded, from where. assumed: what the
     source does not say and a user should know.
     """
@@ -128,5 +129,8 @@ class Source(OutputOptions, Architecture):
 
 def _made_for(found: Loaded) -> str:
     size = "x".join(map(str, found.size))
-    ways = f", as --data folder:DIR,{found.prepared} makes them" if found.prepared else ""
+    if found.prepared:
+        ways = f", as --data folder:DIR,{found.prepared} makes them"
+    else:
+        ways = "; no options of --data folder: are known to prepare them as its source does"
     return f"the model was made for {size} images{ways}"

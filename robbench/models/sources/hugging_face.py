@@ -78,20 +78,21 @@ class HuggingFace(Source):
             labels = _labels(model.config)
             try:
                 images = found.AutoImageProcessor.from_pretrained(name, **arguments)
-            except (OSError, ValueError) as error:
+                done = preparation(images)
+            except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+                # It is not there, or not made like the others, as timm's.
                 if self.mean is not None:
                     return Loaded(model, labels=labels)
                 raise UserError(
-                    f"{what} has no image processor that can be read ({type(error).__name__}): "
+                    f"{what} has no image processor that can be used ({type(error).__name__}): "
                     "give mean and std, mean=(0.5,0.5,0.5),std=(0.5,0.5,0.5)"
                 ) from error
-            done = preparation(images)
             return Loaded(
                 Reversed(model) if done.reverse else model,
                 done.mean,
                 done.std,
                 labels=labels,
-                **size_and_options(images),
+                **size_and_options(images, done),
             )
 
     def _place(self, what: str) -> tuple[str, str]:

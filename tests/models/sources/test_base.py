@@ -102,6 +102,16 @@ def test_another_size_of_images_is_noted_or_refused_with_the_data_option():
     assert Larger().build(dataclasses.replace(INFO, shape=(3, 8, 8))).notes == []
 
 
+def test_a_size_that_no_data_option_makes_says_so(monkeypatch):
+    loaded = Loaded(nn.Identity(), size=(8, 6))
+    monkeypatch.setattr(Larger, "load", lambda *_: loaded)
+    (note,) = Larger().build(INFO).notes
+    assert note == (
+        "the model was made for 8x6 images; no options of --data folder: are known to prepare them "
+        "as its source does"
+    )
+
+
 def test_the_label_has_no_places(tmp_path):
     file = tmp_path / "w.pt"
     file.touch()

@@ -92,7 +92,7 @@ def test_outputs_are_named_by_the_configuration(tmp_path, info):
 def test_another_size_is_refused_with_the_data_option(tmp_path, info):
     vit(tmp_path)
     data = info((3, 8, 8), 4)
-    words = r"cannot process images of shape \(3, 8, 8\).*folder:DIR,size=32,filter=bilinear"
+    words = r"cannot process images of shape \(3, 8, 8\).*:DIR,resize=32,crop=32,squash=true"
     with pytest.raises(UserError, match=words):
         create(f"hf:{tmp_path}", data, of=data.classes)
 
@@ -126,12 +126,16 @@ def test_bad_folders_are_refused_in_one_line(tmp_path, info, pickled):
     assert not (tmp_path / "ran").exists()
 
 
-def test_without_a_processor_mean_and_std_are_given(tmp_path, info):
-    """A folder that has the model alone."""
+@pytest.mark.parametrize("kind", [None, "ImageGPTImageProcessor"])
+def test_without_a_processor_mean_and_std_are_given(kind, tmp_path, info):
+    """A folder that has the model alone, or a processor of another kind that is not measured."""
     theirs, images = vit(tmp_path)
-    (tmp_path / "preprocessor_config.json").unlink()
+    file = tmp_path / "preprocessor_config.json"
+    file.unlink()
+    if kind:
+        file.write_text(json.dumps({"image_processor_type": kind}))
     data = info((3, 32, 32), 4)
-    with pytest.raises(UserError, match=r"no image processor that can be read.*give mean"):
+    with pytest.raises(UserError, match=r"no image processor that can be used.*give mean"):
         create(f"hf:{tmp_path}", data, of=data.classes)
     spec = f"hf:{tmp_path},mean=(0.5,0.5,0.5),std=(0.5,0.5,0.5)"
     same_logits(create(spec, data, of=data.classes), theirs, images)
