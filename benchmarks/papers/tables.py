@@ -341,5 +341,16 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             )
             for said, than in (("the default", "aalp"), ("ALP", "alp"))
         ),
+        *(
+            Claim(text=f"{loss} is more robust than {said}", loss=loss, than=than)
+            for loss, said, than in (
+                ("i-sce", "adversarial training", "cross-entropy"),
+                ("alp", "adversarial training", "cross-entropy"),
+                ("arow", "TRADES", "trades"),
+                ("mail-trades", "TRADES", "trades"),
+                ("rpat", "adversarial training", "cross-entropy"),
+                ("gkl", "TRADES", "trades"),
+            )
+        ),
     ),
 }
