@@ -125,15 +125,13 @@ def bracket(rows: Sequence[Mapping[str, Any]], store: Store) -> Bracket:
     first, ids = rows[0], [row["sample_id"] for row in rows]
     attacked = {} if first["smoothed"] else _attacked(first, set(ids), store)
     smallest = _smallest(attacked.values())
+    for row in rows:
+        if row["predicted"] is not None and row["predicted"] != row["label"]:
+            smallest[row["sample_id"]] = 0.0
     hit = {sample for sample, size in smallest.items() if fits(size, first["eps"])}
-    wrong = {
-        row["sample_id"]
-        for row in rows
-        if row["predicted"] is not None and row["predicted"] != row["label"]
-    }
     verdicts: dict[int, Verdict] = {}
     for row in rows:
-        broken = row["sample_id"] in wrong or row["sample_id"] in hit
+        broken = row["sample_id"] in hit
         verdicts[row["sample_id"]] = (
             "broken" if broken else "certified" if row["certified"] else "unknown"
         )
@@ -143,7 +141,7 @@ def bracket(rows: Sequence[Mapping[str, Any]], store: Store) -> Bracket:
     if math.isinf(first["eps"]):
         radii = {sample: _largest(bounds.get(sample, ())) for sample in ids}
         if not first["smoothed"]:
-            distances = {i: 0.0 if i in wrong else smallest.get(i, math.inf) for i in ids}
+            distances = {sample: smallest.get(sample, math.inf) for sample in ids}
     return Bracket(
         verdicts=verdicts,
         n_clean_correct=sum(row["predicted"] == row["label"] for row in rows),

@@ -143,14 +143,9 @@ def evaluate(
     options = output_options(outputs)
     with placed(module, device) as where:
         if isinstance(images, str):
-            if labels is not None:
-                raise UserError(f"the data set {images} has its labels itself: leave out labels")
+            require_named_alone(images, labels, classes)
             if fixed is not None:
                 raise UserError(f"fixed entries of {images} are an option of it: fixed=(...)")
-            if classes is not None:
-                raise UserError(
-                    f"the data set {images} names its classes itself: leave out classes"
-                )
             if goal == GIVEN:
                 raise UserError(f"targets for {images}: name a column of it, target='column:NAME'")
             folder = None if data_dir is None else Path(data_dir)
@@ -167,6 +162,14 @@ def evaluate(
         if out is None:
             return _decide(plan, progress or silent)
         return run_plans([plan], Store(out), force=force, progress=progress or silent)[0]
+
+
+def require_named_alone(data: str, labels: Any, classes: Any) -> None:
+    """Raise UserError for labels or classes beside the name of a data set, which has both."""
+    if labels is not None:
+        raise UserError(f"the data set {data} has its labels itself: leave out labels")
+    if classes is not None:
+        raise UserError(f"the data set {data} names its classes itself: leave out classes")
 
 
 def target_text(target: Any) -> str | None:

@@ -12,7 +12,13 @@ import torch
 from torch import nn
 
 from robbench.analysis.inspected import Inspected
-from robbench.api.evaluate import Model, class_names, module_name, named_classes
+from robbench.api.evaluate import (
+    Model,
+    class_names,
+    module_name,
+    named_classes,
+    require_named_alone,
+)
 from robbench.api.runs import given
 from robbench.api.specs import Attacks, Outputs, attack_texts, output_options
 from robbench.api.wording import in_python, pythonic
@@ -148,10 +154,7 @@ def _samples(
     options: OutputOptions,
 ) -> Split:
     if isinstance(images, str):
-        if labels is not None:
-            raise UserError(f"the data set {images} has its labels itself: leave out labels")
-        if classes is not None:
-            raise UserError(f"the data set {images} names its classes itself: leave out classes")
+        require_named_alone(images, labels, classes)
         return load(images, config.split, data_dir=folder, limit=config.limit, download=download)
     found = read_samples(images, labels)
     names = class_names(classes, found, lambda: options.count(_count(module, found)))

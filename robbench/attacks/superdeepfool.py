@@ -92,8 +92,8 @@ class SuperDeepFool(Attack[State]):
         s = s.where(fresh, base=s.x, r=torch.zeros_like(s.x))
         unit = p.norm.steepest(w)
         least = self.overshoot / 10 * p.norm.size(s.r)
-        length = gap.abs() / p.norm.dual(w).clamp(min=torch.finfo(gap.dtype).tiny)
-        length = length.nan_to_num(0.0)
+        slope = p.norm.dual(w).clamp(min=torch.finfo(gap.dtype).tiny)
+        length = (gap.abs() / slope).nan_to_num(0.0)
         r = pick(fool, s.r + lift(torch.maximum(length, least), s.r) * unit, s.r)
         along = ((s.x - p.x0) * unit).flatten(1).sum(1)
 

@@ -43,10 +43,15 @@ def is_corruption(norm: str) -> bool:
     return norm.startswith(PREFIX)
 
 
+def in_words(norm: str) -> str:
+    """The name of a corruption as text: `motion blur`."""
+    return norm.removeprefix(PREFIX).replace("_", " ")
+
+
 def budget_of(norm: str) -> str:
     """What the size of a threat model is called: `linf budget`, `severity of motion blur`."""
     if is_corruption(norm):
-        return f"severity of {norm.removeprefix(PREFIX).replace('_', ' ')}"
+        return f"severity of {in_words(norm)}"
     return f"{norm} budget"
 
 

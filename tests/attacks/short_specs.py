@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+from robbench.attacks.base import Attack
 from robbench.catalogue.builtins import ATTACKS
+from robbench.testing.toys import toy_model
 
 SHORT = {
     "fgsm": "",
@@ -40,3 +45,15 @@ def short_specs() -> list[tuple[str, str]]:
         spec = f"{name}:{options}" if options else name
         found += [(spec, norm) for norm in sorted(ATTACKS.build(spec).norms)]
     return found
+
+
+def equipped(spec: str) -> Attack[Any]:
+    """One of them, with another toy model to transfer from."""
+    attack = ATTACKS.build(spec)
+    assert isinstance(attack, Attack)
+    return attack.equip(lambda name: toy_model(seed=1))
+
+
+def budgets(attack: Attack[Any], eps: float) -> list[float]:
+    """eps, and none where the attack seeks the smallest perturbation."""
+    return [eps, math.inf] if attack.goal == "minimum-norm" else [eps]

@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from robbench.attacks.base import Attack, AttackEntry, Backend
+from robbench.attacks.base import AttackEntry, Backend
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core.tiles import Tiles
 from robbench.data.base import Split
@@ -23,7 +23,7 @@ from robbench.threat.model import parse_threat
 from robbench.threat.norms import NORMS
 from robbench.threat.problem import Problem
 
-from .short_specs import BACKENDS, short_specs
+from .short_specs import BACKENDS, budgets, equipped, short_specs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -60,10 +60,8 @@ def test_every_attack_keeps_them(
     spec: str, norm: str, problem: Callable[..., Any], conquer: Callable[..., Any]
 ) -> None:
     """No query of any start, restart or step shows the model another fixed entry."""
-    attack = ATTACKS.build(spec)
-    assert isinstance(attack, Attack)
-    attack = attack.equip(lambda name: toy_model(seed=1))
-    for eps in (EPS[norm], *([torch.inf] if attack.goal == "minimum-norm" else [])):
+    attack = equipped(spec)
+    for eps in budgets(attack, EPS[norm]):
         model, p = _rows(problem, norm, eps)
         endings = conquer(attack, model, p)
         assert model.queries > len(p)

@@ -9,11 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robbench.attacks.base import Attack
-from robbench.catalogue.builtins import ATTACKS
 from robbench.testing.toys import toy_model, toy_split
 
-from .short_specs import short_specs
+from .short_specs import budgets, equipped, short_specs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 EPS = {"linf": 0.05, "l2": 0.3, "l1": 1.0, "l0": 2, "l0px": 2}
@@ -46,14 +44,12 @@ def test_a_model_is_asked_about_numbers_alone(
     spec: str, norm: str, problem: Callable[..., Any], conquer: Callable[..., Any]
 ) -> None:
     """Also where an attack takes lengths from what the model answers."""
-    attack = ATTACKS.build(spec)
-    assert isinstance(attack, Attack)
-    attack = attack.equip(lambda name: toy_model(seed=1))
-    for eps in (EPS[norm], *([torch.inf] if attack.goal == "minimum-norm" else [])):
+    attack = equipped(spec)
+    for eps in budgets(attack, EPS[norm]):
         model = Holes()
         x0 = toy_split(40).pixels(slice(None))
         model.clean = set(x0.double().flatten(1).sum(1).tolist())
         y = model(x0).argmax(1)
         conquer(attack, model, problem(model, x0, y, torch.full((40,), float(eps)), norm))
         assert model.shown
-    assert model.holes or ATTACKS.build(spec).access == "none"
+    assert model.holes or attack.access == "none"

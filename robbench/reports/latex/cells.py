@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from robbench.core.corruptions import PREFIX, is_corruption
+from robbench.core.corruptions import in_words, is_corruption
 from robbench.core.escaping import one_line
 from robbench.core.threat_text import split_threat
 from robbench.reports import audit, columns, texts
@@ -66,7 +66,7 @@ def size(text: str) -> str:
 
 def norm(name: str) -> str:
     r"""`$\ell_2$`, and `motion blur` of a corruption."""
-    return _NORMS.get(name) or tex(name.removeprefix(PREFIX).replace("_", " "))
+    return _NORMS.get(name) or tex(in_words(name))
 
 
 def budget(eps: str) -> str:
