@@ -11,7 +11,8 @@ samples the pairing obstructs the classification. The formulas are our reading:
     c_i = h_i dz_k/dh_i, k the predicted class of h
     m_i = 1 for the fewest features, by falling c_i, whose max(c_i, 0) reach rho of the sum over
           all; each other one is 0 with probability `drop`
-          (rate=rank: 0 with probability drop i/(D-1) for the i-th by falling c_i, from i = 0)
+          (rate=rank: 0 with probability drop i/(D-1) for the i-th by falling c_i, from i = 0;
+          drops=high, a control: the same of those within rho, or by rising c_i)
     w   = p_y^exponent, or 1 where the sample is classified right, or where there is no conflict
           (alp.py), else 0; of the same logits as in the loss
     CE + w lam LP,  or (2 - w) CE + w lam LP,  or (1 - w) CE + w lam LP       (balance)
@@ -53,7 +54,7 @@ from robbench.models.contributions import contributions, kept
 
 _STREAM = 0xAA1F  # dropout draws apart from the inner attack's start, which has the same key
 _OF_DROPOUT = (
-    *("rho", "drop", "rate", "granularity", "mask_from"),
+    *("rho", "drop", "drops", "rate", "granularity", "mask_from"),
     *("rescale", "start", "ramp", "attack_masked"),
 )
 _OF_WEIGHTS = ("weight", "balance", "confidence", "exponent", "normalise")
@@ -76,6 +77,10 @@ class AALP(ALP):
     drop: Annotated[
         Number, Field(ge=0, le=1, description="probability that a feature outside of it is dropped")
     ] = 0.5
+    drops: Annotated[
+        Literal["low", "high"],
+        Field(description="features of low contribution, or of high ones as a control"),
+    ] = "low"
     rate: Annotated[
         Literal["flat", "rank"],
         Field(description="of dropping: the same outside of rho, or rising to drop by rank"),
@@ -207,11 +212,13 @@ class AALP(ALP):
         share = min(1.0, (step.progress - self.start) / self.ramp) if self.ramp else 1.0
         key = step.key[:1].expand_as(step.key) if self.granularity == "batch" else step.key
         draws = keyed.uniform(keyed.fold(key, _STREAM), c.shape[1:])
+        low = self.drops == "low"
         if self.rate == "rank":
-            rank = c.argsort(dim=1, descending=True, stable=True).argsort(1)
+            rank = c.argsort(dim=1, descending=low, stable=True).argsort(1)
             keep = draws >= share * self.drop * rank / max(c.shape[1] - 1, 1)
         else:
-            keep = kept(c, 1 - share * (1 - self.rho)) | (draws >= self.drop)
+            high = kept(c, 1 - share * (1 - self.rho) if low else share * self.rho)
+            keep = (high if low else ~high | (c <= 0)) | (draws >= self.drop)
         mask = keep.to(c.dtype)
         return mask / mask.mean(1, keepdim=True).clamp(min=1 / c.shape[1]) if self.rescale else mask
 

@@ -240,6 +240,28 @@ def test_the_rate_rises_with_the_rank(drop, progress):
     assert dropped.tolist() == pytest.approx(expected, abs=0.03)
 
 
+@pytest.mark.parametrize(
+    ("ramp", "progress", "rho"), [(0.0, 0.5, 0.6), (0.8, 0.2, 0.15), (0.8, 0.9, 0.6)]
+)
+def test_the_control_drops_the_features_that_are_kept_otherwise(ramp, progress, rho):
+    """A ramp lets the share that is dropped grow from nothing; what is not positive stays."""
+    step = linear_step(size=50, progress=progress)
+    mask = mask_of(hard(rho=0.6, drops="high", ramp=ramp), step)
+    for n, row in enumerate(contributions(step.head, step.clean.features, None).tolist()):
+        high = {i for i in slow_kept(row, rho) if row[i] > 0}
+        assert mask[n].tolist() == [i not in high for i in range(5)]
+    assert (~mask).any()
+
+
+def test_the_control_of_the_rate_by_rank_drops_the_highest_most():
+    """The i-th of 5 by rising contribution is dropped with probability i/4."""
+    step = linear_step(size=6000)
+    mask = mask_of(AALP(rate="rank", drop=1.0, drops="high"), step)
+    order = contributions(step.head, step.clean.features, None).argsort(1)
+    dropped = torch.gather(~mask, 1, order).float().mean(0)
+    assert dropped.tolist() == pytest.approx([i / 4 for i in range(5)], abs=0.03)
+
+
 # -- no mask may bring the class with it
 
 
@@ -519,6 +541,7 @@ def test_weights_are_of_the_logits_in_the_loss():
         "drop=0.5,rescale=true",
         "mask_from=clean",
         "rate=rank,drop=0.7",
+        "drops=high",
         "granularity=batch,drop=0.5",
         "attack_masked=true",
         "weight=correct",
