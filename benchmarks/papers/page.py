@@ -169,6 +169,28 @@ def linear() -> str:
     return f"{origin}, {_machine(rows)}.\n\n{shown}"
 
 
+def log_odds_drop() -> str:
+    """Log-odds and what PGD takes of them by budget, of `log_odds_drop.py`."""
+    rows = read("log-odds-drop")
+    if rows is None:
+        return "Not measured yet.\n"
+    parts = []
+    for threat, part in rows.groupby("threat"):
+        found = [
+            [
+                f"`{loss}`",
+                *(
+                    mean_text(values(part, loss, name, {}), 1, digits)
+                    for name, digits in (("margin", 1), ("drop", 1), ("margin_over_drop", 2))
+                ),
+            ]
+            for loss in dict.fromkeys(rows.loss)
+        ]
+        parts.append(table([f"loss ({threat})", "m", "D", "m / D"], found))
+    origin = f"`benchmarks/papers/log_odds_drop.py`: {rows.train_seed.nunique()} seeds"
+    return "\n".join([f"{origin}, {_machine(rows)}.\n", *parts])
+
+
 def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A Markdown table."""
     heads = list(heads)

@@ -98,6 +98,20 @@ SHEETS: dict[str, tuple[Sheet, ...]] = {
         )
         for eps in ("0.1", "0.2", "0.3")
     ),
+    "i-sce-resnet": tuple(
+        Sheet(
+            f"linf:{eps}",
+            (
+                *([CLEAN] if eps == "0.1" else []),
+                *(
+                    Column(head, "robust_accuracy", {"attack": _ISCE[head]})
+                    for head in ("plain PGD-50", "on margin", "AutoAttack")
+                ),
+            ),
+            {"threat": f"linf:{eps}"},
+        )
+        for eps in ("0.1", "0.2")
+    ),
     "i-sce-adversarial": (Sheet("", (*_ATTACKED, *_MARGINS)),),
     "aalp": (
         Sheet(
@@ -263,6 +277,17 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             "i-sce:mode=virtual-class,s=100",
             "i-sce:space=cosine,s=15",
         )
+    ),
+    "i-sce-resnet": tuple(
+        Claim(
+            text=f"ResNet-32v2: i-sce:s=100 is more robust than cross-entropy under plain PGD-50 "
+            f"at {eps}",
+            loss="i-sce:s=100",
+            than="i-sce:s=0",
+            where={"attack": PLAIN, "threat": f"linf:{eps}"},
+            stronger={"attack": "autoattack-lite", "threat": f"linf:{eps}"},
+        )
+        for eps in ("0.1", "0.2")
     ),
     "i-sce-adversarial": tuple(
         Claim(

@@ -151,6 +151,7 @@ MAKE: dict[str, Callable[[str], str]] = {
 }
 MAKE["papers-verdicts"] = lambda _: papers.verdicts()
 MAKE["papers-linear"] = lambda _: papers.linear()
+MAKE["papers-log-odds-drop"] = lambda _: papers.log_odds_drop()
 for _sweep in papers.SHEETS:
     MAKE[f"papers-{_sweep}"] = lambda _, sweep=_sweep: papers.part(sweep)
 for _name, _value in vars(schema).items():
