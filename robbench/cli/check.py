@@ -66,9 +66,12 @@ Data = Annotated[
 ]
 Split = Annotated[str | None, o.split(WHAT)]
 
+_OF_SELF_TEST = {"self_test", "as_json", "quiet", "verbose"}
+
 
 @reported
 def check(
+    context: typer.Context,
     target: Target = None,
     self_test: SelfTest = False,
     source: Source = None,
@@ -93,7 +96,10 @@ def check(
     """
     reporter = Reporter(quiet=quiet, verbose=verbose)
     if self_test:
-        if target or source or model or threat or data or split or limit or seed is not None:
+        sources = {name: context.get_parameter_source(name) for name in context.params}
+        if {
+            name for name, of in sources.items() if of and of.name == "COMMANDLINE"
+        } - _OF_SELF_TEST:
             raise UserError(
                 "--self-test makes its own models and takes the embedded digits: give it alone"
             )

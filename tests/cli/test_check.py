@@ -4,7 +4,11 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "words", ["mine", "--seed 0", "--seed 3", "--limit 9", "--threat linf:0.1", "--split test"]
+    "words",
+    [
+        *("mine", "--seed 0", "--seed 3", "--limit 9", "--threat linf:0.1", "--split test"),
+        *("--device cpu", "--out there", "--data-dir there", "--download", "--trust-code"),
+    ],
 )
 def test_a_self_test_is_given_alone(cli, words):
     """Its models, data and random numbers are its own."""
