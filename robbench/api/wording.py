@@ -7,9 +7,10 @@ import inspect
 import logging
 import re
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
-from robbench.core.errors import RobbenchError
+from robbench.core.errors import RobbenchError, UserError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,6 +26,7 @@ _COMMAND = (
 _FLAG = r"(?<![\w-])--([a-z][a-z-]*)"
 _CONDITION = r"--(where|allow) ('[^']*=[^']*'|[\w:=/.+-]*\w)"
 _RENAMED = {"from": "from_model", "no_model": "with_model=False"}
+_KNOWN = {"target", "threat"}  # who reads them says more of what they should be
 _SWITCHES = {"compile", "download", "force", "measure", "over_seeds", "store_points"}
 
 
@@ -53,19 +55,36 @@ def _log(text: str) -> None:
     logging.getLogger("robbench").warning(in_python(text))
 
 
+def _checked(parameter: inspect.Parameter, value: Any) -> Any:
+    if parameter.name == "device" and value is not None:
+        return str(value)
+    only = parameter.annotation if parameter.name not in _KNOWN else ""
+    fits = {"str": str, "str | None": str | None}.get(only, object)
+    plain = str(value) if isinstance(value, Path) and fits is not object else value
+    if not isinstance(plain, fits):
+        raise UserError(f"{parameter.name} should be a text, not {value!r}")
+    return plain
+
+
 def pythonic(function: Callable[P, R]) -> Callable[P, R]:
     """Let the errors of a function speak of parameters, and its `out` be an address too.
 
-    It gets a working copy of the address.
+    It gets a working copy of the address, the name of a `device` of torch, and a path as text where
+    it takes only that. Raises UserError for anything else there.
     """
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            given = signature.bind_partial(*args, **kwargs)
+            try:
+                given = signature.bind(*args, **kwargs)
+            except TypeError:
+                return function(*args, **kwargs)  # raises it with the name of the function
+            for name, value in given.arguments.items():
+                given.arguments[name] = _checked(signature.parameters[name], value)
             if not isinstance(given.arguments.get("out"), str):
-                return function(*args, **kwargs)
+                return function(*given.args, **given.kwargs)
             from robbench.store.address.copies import working_copy
 
             with working_copy(given.arguments["out"], _log) as folder:

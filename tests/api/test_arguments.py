@@ -137,3 +137,38 @@ def test_numbers_of_numpy_are_numbers(trained_net: Any) -> None:
     for shape in (0, 2.5, np.float64(8), (1, 8)):
         with pytest.raises(UserError, match="should be CxHxW"):
             robbench.inspect(trained_net, shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("call", "given"),
+    [
+        ("attack", {"models": "at", "shard": 3}),
+        ("train", {"loss": "cross-entropy", "data": 3}),
+        ("certify", {"models": "at", "method": None}),
+        ("gate", {"candidate": 3}),
+        ("check", {"target": "at", "split": b"test"}),
+    ],
+)
+def test_what_is_no_text_is_refused(call: str, given: dict[str, Any], tmp_path: Path) -> None:
+    """In one line with its name, where the function takes nothing else."""
+    name, value = list(given.items())[-1]
+    with pytest.raises(UserError) as error:
+        getattr(robbench, call)(**given, out=tmp_path / "runs")
+    assert str(error.value) == f"{name} should be a text, not {value!r}"
+
+
+def test_a_device_of_torch_and_paths_as_texts(tmp_path: Path) -> None:
+    """They are taken by their names."""
+    how: dict[str, Any] = {"data": "digits", "model": "mlp:depth=0", "epochs": 1, "limit": 20}
+    done = robbench.train(**how, name=Path("mine"), device=torch.device("cpu"), out=tmp_path)
+    assert done.folder == tmp_path / "models" / "mine"
+    with pytest.raises(UserError, match="unknown device '3'"):
+        robbench.train(**how, device=3, out=tmp_path)
+
+
+def test_python_names_the_function_of_unknown_arguments() -> None:
+    """In the words of Python."""
+    with pytest.raises(TypeError, match=r"compare\(\) got an unexpected keyword argument 'typo'"):
+        robbench.compare(typo=3)
+    with pytest.raises(TypeError, match=r"check\(\) missing 1 required"):
+        robbench.check()
