@@ -375,6 +375,13 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
                 ("mail-trades", "TRADES", "trades"),
                 ("rpat", "adversarial training", "cross-entropy"),
                 ("gkl", "TRADES", "trades"),
+                ("ewat-trades", "TRADES", "trades"),
+                ("cow", "TRADES", "trades"),
+                ("label-smoothing", "adversarial training", "cross-entropy"),
+                ("mmc", "adversarial training", "cross-entropy"),
+                ("center-loss", "adversarial training", "cross-entropy"),
+                ("l-gm", "adversarial training", "cross-entropy"),
+                ("mmlda", "adversarial training", "cross-entropy"),
             )
         ),
     ),
