@@ -116,6 +116,8 @@ def evaluate(
     module = as_module(model)
     if not isinstance(threat, str):
         raise UserError(f"threat {threat!r}: write NORM:EPS such as linf:8/255 or l2:0.5")
+    if force and out is None:
+        raise UserError("force replaces a run of out: give out, or leave out force")
     goal = target_text(target)
     threats = [one for group in parse_threats([threat], goal) for one in group]
     if len(threats) > 1:

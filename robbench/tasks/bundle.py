@@ -67,9 +67,11 @@ def bundle(
     """Pack the runs that names mean. model: where that of the runs is, if it was moved.
 
     Models that are saved folders are packed, unless not `with_model`; of others, and of data, only
-    the hash. Raises UserError as `Store.find_local`, and where a model to be packed is no longer
-    that of its run.
+    the hash. Raises UserError as `Store.find_local`, where a model to be packed is no longer that
+    of its run, and for the place of a model that is not packed.
     """
+    if model is not None and not with_model:
+        raise UserError(f"--no-model packs no model, so --model {model} is not read: leave one out")
     require_output(file)
     store, where = Store(out), find_device(device)
     members, facts, needs = dict[str, Path](), list[dict[str, Any]](), list[Need]()

@@ -63,6 +63,7 @@ def test_one_or_several() -> None:
         ("attack", {"models": "m", "replay": [3]}),
         ("attack", {"models": "m", "jobs": 0}),
         ("attack", {"models": "m", "max_time": True}),
+        ("bundle", {"runs": "m", "file": "m.zip", "with_model": False, "model": "m"}),
         ("attack", {"models": "m", "max_time": np.float64(-3)}),
         ("cascade_suggest", {"max_queries": 0}),
         ("cascade_suggest", {"seed": -1}),
@@ -112,6 +113,12 @@ def test_classes_are_their_number_or_their_names(trained_net: Any, classes: Any)
             call(trained_net, X, Y, "linf:0.1", "fgsm", classes=classes)
     with pytest.raises(UserError, match="classes should be"):
         robbench.inspect(trained_net, classes=classes)
+
+
+def test_force_needs_a_folder(trained_net: Any) -> None:
+    """Without one there is no run to replace."""
+    with pytest.raises(UserError, match="give out, or leave out force"):
+        robbench.evaluate(trained_net, X, Y, "linf:0.1", "fgsm", force=True)
 
 
 def test_numbers_of_numpy_are_numbers(trained_net: Any) -> None:
