@@ -308,12 +308,36 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         Claim(text="AALP is more robust than ALP", loss="aalp", than="alp", paper="AALP"),
         *(
             Claim(text=f"{loss} is more robust than the default", loss=loss, than="aalp")
-            for loss in ("aalp:drop=1,rescale=false", "aalp:attack_masked=true")
+            for loss in ("aalp:drop=1,rescale=false", "aalp:drops=high", "aalp:attack_masked=true")
         ),
         Claim(
             text="aalp:attack_masked=true is more robust than ALP",
             loss="aalp:attack_masked=true",
             than="alp",
+        ),
+        *(
+            Claim(text=f"{loss} is more robust than ALP", loss=loss, than="alp")
+            for loss in (
+                "aalp:drops=high",
+                "aalp:drop=0.25",
+                "aalp:ramp=0.5",
+                "aalp:granularity=batch",
+                "aalp:granularity=batch,ramp=0.5",
+                "aalp:granularity=batch,attack_masked=true",
+                "aalp:guided_dropout=false,balance=both",
+            )
+        ),
+        *(
+            Claim(
+                text=f"{loss} is more robust than alp:clean=0",
+                loss=loss,
+                than="alp:clean=0",
+            )
+            for loss in (
+                "aalp:clean=0",
+                "aalp:guided_dropout=false,clean=0",
+                "aalp:granularity=batch,clean=0",
+            )
         ),
         Claim(
             text="weights on both terms, gated, are more robust than ALP",
@@ -337,6 +361,12 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             metric="measures n_features_90 clean test",
             below=True,
             paper="AALP",
+        ),
+        Claim(
+            text="aalp:drops=high needs more features than ALP",
+            loss="aalp:drops=high",
+            than="alp",
+            metric="measures n_features_90 clean test",
         ),
         Claim(
             text="AALP has a lower cross-entropy of the hardest tenth than ALP",
