@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Literal, NamedTuple
 
 from robbench.core.errors import UserError, unknown
@@ -56,6 +57,12 @@ def homes(key: str, *, trains: bool) -> tuple[Home, ...]:
         known = TRAIN if command == "train" else ATTACK
         raise unknown("setting", key, [f"{command}.{each}" for each in known])
     return _allowed([_home(command, name)], key, trains)
+
+
+def makes_models(steps: Collection[str], keys: Iterable[str]) -> bool:
+    """Whether a sweep of these steps and settings trains, not just attacks models it names."""
+    named = [key.removeprefix("attack.") for key in keys]
+    return "train" in steps and (MODELS.name not in named or any(map(trains_by, keys)))
 
 
 def _home(command: str, name: str) -> Home:

@@ -13,6 +13,7 @@ from robbench.core.documents import read_toml
 from robbench.core.errors import UserError, nearest, unknown
 from robbench.core.trust import refuse_private
 from robbench.tasks.sweep.grid import Axis, axis_of_file
+from robbench.tasks.sweep.keys import homes, makes_models
 from robbench.tasks.train.naming import LONGEST_NAME, NAME
 
 STEPS = ("train", "attack", "measure", "check", "certify", "compare")
@@ -62,7 +63,7 @@ def read_request(
     steps: Sequence[str] = (),
     prefix: str | None = None,
 ) -> Request:
-    """A file and flags as a request; an axis or a setting of a flag replaces that of the file.
+    """A file and flags as a request; a flag replaces what the file says of the same settings.
 
     Raises UserError for what is unknown or malformed in the file, for an axis that is given twice,
     and where nothing says what to do.
@@ -91,11 +92,17 @@ def read_request(
         raise UserError("a sweep without a file needs --name, which finds its results again")
     if not axes and not fixed and not settings:
         raise UserError("nothing to do: give a file, or --grid loss=cross-entropy,trades --name x")
+    found = _steps(steps or about.get("steps", USUAL_STEPS))
+    trains = makes_models(found, [*axes, *settings, *fixed])
+    new = {home for key in [*keys, *fixed] for home in homes(key, trains=trains)}
+    kept = {
+        key: value for key, value in settings.items() if new.isdisjoint(homes(key, trains=trains))
+    }
     return Request(
         name=str(own),
         grid=tuple(axes.values()),
-        fixed=_without_replaced(settings, fixed) | dict(fixed),
-        steps=_steps(steps or about.get("steps", USUAL_STEPS)),
+        fixed=kept | dict(fixed),
+        steps=found,
         prefix=str(prefix if prefix is not None else about.get("prefix", "")),
         exclude=tuple(content.get("exclude", ())),
         certify=_of_certify(content.get("certify", {}), file),
@@ -112,15 +119,6 @@ def _of_certify(table: Mapping[str, Any], file: Path | None) -> Mapping[str, Any
         raise UserError(f"{file}: method in [certify] should be a text such as 'crown'")
     refuse_private(file, "certifiers", method)
     return {**table, "threat": [threat]} if isinstance(threat, str) else table
-
-
-def _without_replaced(settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a file that no flag replaces, whose key may lack the command's name."""
-    return {
-        key: value
-        for key, value in settings.items()
-        if key not in fixed and key.partition(".")[2] not in fixed
-    }
 
 
 def _tables(file: Path) -> dict[str, Any]:

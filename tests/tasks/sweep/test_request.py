@@ -57,6 +57,45 @@ def test_flags_replace_what_the_file_says(written):
     assert found.fixed == {"epochs": "3", "attack.attack": ["pgd", "apgd"]}
 
 
+BOTH = """
+[train]
+threat = "linf:0.1"
+seed = 4
+data = "digits"
+limit = 90
+
+[attack]
+threat = ["linf:0.2"]
+seed = 5
+data = "digits[0,1]"
+limit = 80
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "left"),
+    [
+        ({"threat": "linf:0.3"}, {"train.threat": "linf:0.1"}),
+        ({"eps": "0.3"}, {"train.threat": "linf:0.1"}),
+        ({"seed": 7}, {"attack.seed": 5}),
+        ({"data": "mnist"}, {"attack.data": "digits[0,1]"}),
+        ({"attack.data": "mnist"}, {"train.data": "digits"}),
+        ({"limit": 3}, {}),
+    ],
+)
+def test_a_flag_replaces_only_what_it_means(written, flags, left):
+    """A threat model is the attack's, a seed the training's: the other command keeps its own."""
+    [(key, value)] = flags.items()
+    name = {"eps": "threat"}.get(key, key).removeprefix("attack.")
+    whole = read_request(written(BOTH)).fixed
+    others = {of: said for of, said in whole.items() if of.partition(".")[2] != name}
+    assert read_request(written(BOTH), fixed=flags).fixed == others | left | flags
+    asked = read_request(written(BOTH), grid=[Axis(key, [value])])
+    assert asked.fixed == others | left
+    assert asked.grid == (Axis(key, [value]),)
+    resolve(asked)
+
+
 def test_a_flag_may_repeat_what_the_file_says(written):
     """An equal axis is a replaced one too."""
     found = read_request(written(FILE), grid=[parse_axis("seed=0..2")])
