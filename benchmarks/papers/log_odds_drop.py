@@ -75,8 +75,9 @@ def main(args: argparse.Namespace) -> None:
         x, y = split.images[right], split.labels[right]
         margin = soft_margins(logits[right], y)
         for eps in BUDGETS:
+            point = attacked(model, x, y, eps, seed=0)
             with torch.no_grad():
-                drop = margin - soft_margins(model(attacked(model, x, y, eps, 0)), y)
+                drop = margin - soft_margins(model(point), y)
             rows.append(
                 {
                     "loss": settings["loss"],
