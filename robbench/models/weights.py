@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,12 +50,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     if not path.is_file():
         raise UserError(f"no weights at {path}{_neighbours(path)}")
-    try:
+    with _readable(path):
         stored = safetensors.torch.load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{path} is corrupt or truncated ({reason(error)}); train or copy it again"
-        ) from error
     expected = model.state_dict()
     missing, extra = (
         sorted(expected.keys() - stored.keys()),
@@ -73,6 +71,23 @@ def load_weights(model: nn.Module, path: Path) -> None:
                 f"should be {tuple(tensor.shape)}"
             )
     model.load_state_dict(stored)
+
+
+def require_whole(path: Path) -> None:
+    """Raise UserError where a safetensors file is truncated or none; its numbers are not read."""
+    with _readable(path), safetensors.safe_open(path, framework="pt"):
+        pass
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} is corrupt or truncated ({reason(error)}); copy it again, or train again "
+            "with --force"
+        ) from error
 
 
 def load_model(

@@ -270,7 +270,7 @@ def _refuse_newer(path: Location, version: bytes) -> None:
         )
 
 
-_INSTEAD = "put a whole copy in its place, or move it away and attack again"
+_INSTEAD = "put a whole copy in its place, or move it away and run again what wrote it"
 
 
 def _broken(path: Location, error: Exception) -> UserError:

@@ -8,6 +8,7 @@ finished.
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from robbench.core.files import atomic_write
 from robbench.core.lock import locked
 from robbench.data.base import reason
 from robbench.models.base import Classifier
-from robbench.models.weights import save
+from robbench.models.weights import load_weights, require_whole, save
 from robbench.store.address.copies import owned_at_address
 from robbench.store.epochs import read_epochs, write_epochs
 from robbench.store.schema import SCHEMA_VERSION
@@ -84,10 +85,12 @@ class TrainingFolder:
         return found
 
     def finished(self) -> dict[str, Any] | None:
-        """The config.json of an earlier run that is finished."""
-        found = self.earlier()
-        there = found is not None and (self.path / "model.safetensors").is_file()
-        return found if found is not None and there and found["status"] == "done" else None
+        """The config.json of an earlier run that is finished. UserError for damaged weights."""
+        found, weights = self.earlier(), self.path / "model.safetensors"
+        if found is None or found["status"] != "done" or not weights.is_file():
+            return None
+        require_whole(weights)
+        return found
 
     def has_leftovers(self, config: dict[str, Any]) -> bool:
         """Whether a process was killed between finishing the model and dropping its leftovers."""
@@ -147,6 +150,13 @@ class TrainingFolder:
         except RuntimeError as error:  # torch words the system's errors in its own way
             raise RunError(f"cannot write {self.state} ({reason(error)})") from error
         self.write_epochs(rows)
+
+    def require_best(self, trainer: Trainer) -> None:
+        """Raise UserError unless the best epoch so far is there whole: it may become the model."""
+        try:
+            load_weights(copy.deepcopy(trainer.averaged_model), self.path / "best.safetensors")
+        except UserError as error:
+            raise UserError(f"cannot go on, --force begins anew: {error}") from None
 
     def read_state(self, trainer: Trainer) -> Rows:
         """Restore the trainer; the rows of its epochs. Raises UserError for a damaged file."""

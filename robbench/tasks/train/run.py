@@ -113,6 +113,7 @@ class _Session:
         trainer, folder = self.trainer, self.folder
         if resume and folder.state.exists():
             self.rows, self.begun = folder.read_state(trainer), True
+            folder.require_best(trainer)
             self.watcher.resumed(trainer.epoch)
         while trainer.epoch < self.plan.config.epochs:
             row = self._epoch()

@@ -92,11 +92,14 @@ def test_damaged_config(cli, store, snapshot, damage, command):
     assert snapshot(store) == before
 
 
-@pytest.mark.parametrize(
+_DAMAGED = pytest.mark.parametrize(
     "damage",
     [half, lambda path: path.write_bytes(b""), Path.unlink],
     ids=["truncated", "empty", "missing"],
 )
+
+
+@_DAMAGED
 @pytest.mark.parametrize(
     ("model", "file"), [("ce", "model"), ("ce@best", "best"), ("at@last", "last")]
 )
@@ -159,6 +162,34 @@ def test_damaged_state(cli, tiny, unfinished, snapshot, tmp_path, damage, refere
     assert not victim.exists()
     assert cli(*tiny, "--out", unfinished, "--force").code == 0
     same(unfinished / "models" / "m", reference)
+
+
+@pytest.mark.parametrize("damage", [half, lambda path: path.write_bytes(b"")])
+def test_damaged_weights_are_no_finished_model(cli, tiny, tmp_path, snapshot, damage):
+    """Training again says so in one line, exit 2; --force replaces them."""
+    assert cli(*tiny, "--out", tmp_path).code == 0
+    damage(tmp_path / "models" / "m" / "model.safetensors")
+    before = snapshot(tmp_path)
+    done = cli(*tiny, "--out", tmp_path)
+    assert (done.code, done.err.count("\n"), done.err[:6]) == (2, 1, "error:"), done.err
+    assert "model.safetensors is corrupt" in done.err
+    assert "--force" in done.err
+    assert snapshot(tmp_path) == before
+    assert cli(*tiny, "--out", tmp_path, "--force").code == 0
+    assert cli(*tiny, "--out", tmp_path).code == 0
+
+
+@_DAMAGED
+def test_damaged_best_weights_of_an_unfinished_run(cli, tiny, unfinished, snapshot, damage):
+    """They may become the model: exit 2 with one line that names them, and nothing is written."""
+    damage(unfinished / "models" / "m" / "best.safetensors")
+    before = snapshot(unfinished / "models" / "m")
+    done = cli(*tiny, "--out", unfinished)
+    assert (done.code, done.err.count("\n"), done.err[:6]) == (2, 1, "error:"), done.err
+    assert "best.safetensors" in done.err
+    assert "--force" in done.err
+    assert snapshot(unfinished / "models" / "m") == before
+    assert cli(*tiny, "--out", unfinished, "--force").code == 0
 
 
 def test_an_unfinished_model_is_not_attacked(cli, unfinished, snapshot):
