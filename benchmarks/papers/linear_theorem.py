@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from page import RESULTS
+from page import RESULTS, here
 from sklearn.svm import SVC
 
 from robbench.losses.base import Loss
@@ -25,7 +25,6 @@ from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.differential import Differential
 from robbench.losses.thresholds import threshold
 from robbench.models.base import Output
-from robbench.store.provenance import provenance
 
 COMMON = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 SEEDS = (0, 1, 2)
@@ -76,13 +75,7 @@ def margin(x: Points, signs: Points, w: Points, b: float) -> float:
 
 def main() -> None:
     """Measure every D and seed."""
-    facts = provenance()
-    where = {
-        "device_name": facts["cpu"],
-        "robbench_version": facts["packages"]["robbench"],
-        "torch_version": facts["packages"]["torch"],
-        "git_sha": facts["git_sha"],
-    }
+    where = here()
     rows = []
     for common in COMMON:
         for seed in SEEDS:

@@ -18,14 +18,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from page import HERE, RESULTS
+from page import HERE, RESULTS, here
 from torch import Tensor, nn
 
 import robbench
 from robbench.core.device import deterministic
 from robbench.data.load import load
 from robbench.objectives import soft_margins
-from robbench.store.provenance import provenance
 from robbench.tasks.model_folder import read_model
 
 LOSSES = [
@@ -63,7 +62,7 @@ def main(args: argparse.Namespace) -> None:
     )
     if done.failed:
         raise SystemExit(f"error: {done}")
-    facts = provenance()
+    where = here()
     rows = []
     for task in done.tasks.itertuples():
         settings = json.loads(str(task.settings))
@@ -91,10 +90,7 @@ def main(args: argparse.Namespace) -> None:
                     "margin": margin.mean().item(),
                     "drop": drop.mean().item(),
                     "margin_over_drop": (margin / drop).median().item(),
-                    "device_name": facts["cpu"],
-                    "robbench_version": facts["packages"]["robbench"],
-                    "torch_version": facts["packages"]["torch"],
-                    "git_sha": facts["git_sha"],
+                    **where,
                 }
             )
     RESULTS.mkdir(exist_ok=True)

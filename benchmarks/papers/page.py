@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pandas as pd
 from claims import Claim, Verdict, judge, mean_text, values
-from tables import CLAIMS, SAME_RECIPE, SHEETS, Sheet
+from tables import CLAIMS, SAME_RECIPE, SHEETS, Column, Sheet
+
+from robbench.store.provenance import provenance
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -164,31 +166,39 @@ def linear() -> str:
         [f"{common:g}", *(mean_text(values(part, loss, "over_svm", {}), 1, 2) for loss in losses)]
         for common, part in rows.groupby("common")
     ]
-    origin = f"`benchmarks/papers/linear_theorem.py`: {rows.train_seed.nunique()} seeds"
     shown = table(["D", *(f"`{loss}`" for loss in losses)], found)
-    return f"{origin}, {_machine(rows)}.\n\n{shown}"
+    return f"{_of_script('linear_theorem', rows)}\n{shown}"
 
 
 def log_odds_drop() -> str:
     """Log-odds and what PGD takes of them by budget, of `log_odds_drop.py`."""
     rows = read("log-odds-drop")
-    if rows is None:
-        return "Not measured yet.\n"
-    parts = []
-    for threat, part in rows.groupby("threat"):
-        found = [
-            [
-                f"`{loss}`",
-                *(
-                    mean_text(values(part, loss, name, {}), 1, digits)
-                    for name, digits in (("margin", 1), ("drop", 1), ("margin_over_drop", 2))
-                ),
-            ]
-            for loss in dict.fromkeys(rows.loss)
-        ]
-        parts.append(table([f"loss ({threat})", "m", "D", "m / D"], found))
-    origin = f"`benchmarks/papers/log_odds_drop.py`: {rows.train_seed.nunique()} seeds"
-    return "\n".join([f"{origin}, {_machine(rows)}.\n", *parts])
+    assert rows is not None
+    columns = (
+        Column("m", "margin", scale=1),
+        Column("D", "drop", scale=1),
+        Column("m / D", "margin_over_drop", scale=1, digits=2),
+    )
+    losses = list(dict.fromkeys(rows.loss))
+    sheets = [Sheet(threat, columns, {"threat": threat}) for threat in sorted(set(rows.threat))]
+    shown = [_sheet(sheet, losses, rows) for sheet in sheets]
+    return "\n".join([_of_script("log_odds_drop", rows), *shown])
+
+
+def _of_script(name: str, rows: pd.DataFrame) -> str:
+    """Seeds, and where it was measured."""
+    return f"`benchmarks/papers/{name}.py`: {rows.train_seed.nunique()} seeds, {_machine(rows)}.\n"
+
+
+def here() -> dict[str, str | None]:
+    """The columns of a row that say where it was measured."""
+    facts = provenance()
+    return {
+        "device_name": facts["cpu"],
+        "robbench_version": facts["packages"]["robbench"],
+        "torch_version": facts["packages"]["torch"],
+        "git_sha": facts["git_sha"],
+    }
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

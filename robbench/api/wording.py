@@ -27,6 +27,7 @@ _FLAG = r"(?<![\w-])--([a-z][a-z-]*)"
 _CONDITION = r"--(where|allow) ('[^']*=[^']*'|[\w:=/.+-]*\w)"
 _RENAMED = {"from": "from_model", "no_model": "with_model=False"}
 _KNOWN = {"target", "threat"}  # who reads them says more of what they should be
+_TEXT = {"str": str, "str | None": str | None}  # annotations as they are written
 _SWITCHES = {"compile", "download", "force", "measure", "over_seeds", "store_points"}
 
 
@@ -58,10 +59,10 @@ def _log(text: str) -> None:
 def _checked(parameter: inspect.Parameter, value: Any) -> Any:
     if parameter.name == "device" and value is not None:
         return str(value)
-    only = parameter.annotation if parameter.name not in _KNOWN else ""
-    fits = {"str": str, "str | None": str | None}.get(only, object)
-    plain = str(value) if isinstance(value, Path) and fits is not object else value
-    if not isinstance(plain, fits):
+    if parameter.name in _KNOWN or parameter.annotation not in _TEXT:
+        return value
+    plain = str(value) if isinstance(value, Path) else value
+    if not isinstance(plain, _TEXT[parameter.annotation]):
         raise UserError(f"{parameter.name} should be a text, not {value!r}")
     return plain
 

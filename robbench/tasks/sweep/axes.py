@@ -14,7 +14,7 @@ from robbench.core.limits import time_text
 from robbench.core.spec import validate
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.sweep.grid import MOST_LISTED, Axis, spelled
-from robbench.tasks.sweep.keys import EPS, MODELS, Command, Home, homes, makes_models
+from robbench.tasks.sweep.keys import EPS, MODELS, Command, Home, homes, makes_models, names_models
 from robbench.tasks.sweep.request import Request
 from robbench.tasks.train.config import TrainConfig
 
@@ -61,7 +61,7 @@ def resolve(request: Request) -> Resolved:
     """
     keys = [*(axis.key for axis in request.grid), *request.fixed]
     trains = makes_models(request.steps, keys)
-    if not trains and MODELS.name not in {key.removeprefix("attack.") for key in keys}:
+    if not trains and not names_models(keys):
         raise UserError("nothing to attack: add the step train, or name models=NAME,NAME")
     _require_small(request.grid)
     axes = [_values(axis, homes(axis.key, trains=trains)) for axis in request.grid]

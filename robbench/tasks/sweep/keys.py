@@ -59,10 +59,14 @@ def homes(key: str, *, trains: bool) -> tuple[Home, ...]:
     return _allowed([_home(command, name)], key, trains)
 
 
-def makes_models(steps: Collection[str], keys: Iterable[str]) -> bool:
+def makes_models(steps: Collection[str], keys: Collection[str]) -> bool:
     """Whether a sweep of these steps and settings trains, not just attacks models it names."""
-    named = [key.removeprefix("attack.") for key in keys]
-    return "train" in steps and (MODELS.name not in named or any(map(trains_by, keys)))
+    return "train" in steps and (not names_models(keys) or any(map(trains_by, keys)))
+
+
+def names_models(keys: Iterable[str]) -> bool:
+    """Whether models that are there already are among the settings."""
+    return any(key.removeprefix("attack.") == MODELS.name for key in keys)
 
 
 def _home(command: str, name: str) -> Home:

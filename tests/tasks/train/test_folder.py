@@ -138,6 +138,16 @@ def test_weights_are_never_unpickled(cli, store, tmp_path, writer):
     assert victim.exists()  # the bomb does work
 
 
+def refused(cli, words, out, snapshot, said, kept="models/m"):
+    """Training is exit 2 with one line that says so and names --force; `kept` stays as it is."""
+    before = snapshot(out / kept)
+    done = cli(*words, "--out", out)
+    assert (done.code, done.err.count("\n"), done.err[:6]) == (2, 1, "error:"), done.err
+    assert said in done.err
+    assert "--force" in done.err
+    assert snapshot(out / kept) == before
+
+
 @pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "bomb"])
 def test_damaged_state(cli, tiny, unfinished, snapshot, tmp_path, damage, reference, same):
     """A state that cannot be resumed is exit 2 with one line, never unpickled, never overwritten.
@@ -153,12 +163,7 @@ def test_damaged_state(cli, tiny, unfinished, snapshot, tmp_path, damage, refere
         torch.save(
             {"epoch": 1, "model": {}} if damage == "foreign" else {"epoch": Bomb(victim)}, state
         )
-    before = snapshot(unfinished / "models" / "m")
-    done = cli(*tiny, "--out", unfinished)
-    assert (done.code, done.err.count("\n"), done.err[:6]) == (2, 1, "error:"), done.err
-    assert "state.pt" in done.err
-    assert "--force" in done.err
-    assert snapshot(unfinished / "models" / "m") == before
+    refused(cli, tiny, unfinished, snapshot, "state.pt")
     assert not victim.exists()
     assert cli(*tiny, "--out", unfinished, "--force").code == 0
     same(unfinished / "models" / "m", reference)
@@ -169,12 +174,7 @@ def test_damaged_weights_are_no_finished_model(cli, tiny, tmp_path, snapshot, da
     """Training again says so in one line, exit 2; --force replaces them."""
     assert cli(*tiny, "--out", tmp_path).code == 0
     damage(tmp_path / "models" / "m" / "model.safetensors")
-    before = snapshot(tmp_path)
-    done = cli(*tiny, "--out", tmp_path)
-    assert (done.code, done.err.count("\n"), done.err[:6]) == (2, 1, "error:"), done.err
-    assert "model.safetensors is corrupt" in done.err
-    assert "--force" in done.err
-    assert snapshot(tmp_path) == before
+    refused(cli, tiny, tmp_path, snapshot, "model.safetensors is corrupt", kept="")
     assert cli(*tiny, "--out", tmp_path, "--force").code == 0
     assert cli(*tiny, "--out", tmp_path).code == 0
 
@@ -183,12 +183,7 @@ def test_damaged_weights_are_no_finished_model(cli, tiny, tmp_path, snapshot, da
 def test_damaged_best_weights_of_an_unfinished_run(cli, tiny, unfinished, snapshot, damage):
     """They may become the model: exit 2 with one line that names them, and nothing is written."""
     damage(unfinished / "models" / "m" / "best.safetensors")
-    before = snapshot(unfinished / "models" / "m")
-    done = cli(*tiny, "--out", unfinished)
-    assert (done.code, done.err.count("\n"), done.err[:6]) == (2, 1, "error:"), done.err
-    assert "best.safetensors" in done.err
-    assert "--force" in done.err
-    assert snapshot(unfinished / "models" / "m") == before
+    refused(cli, tiny, unfinished, snapshot, "best.safetensors")
     assert cli(*tiny, "--out", unfinished, "--force").code == 0
 
 
