@@ -538,12 +538,13 @@ class TestOlderAndBroken:
         half = cli("compare --out", three)
         samples.unlink()
         gone = cli("compare --out", three)
-        for done, message in (
-            (lacking, "lacks the columns robust"),
-            (half, "is damaged"),
-            (gone, "does not exist"),
+        again = "run again what wrote it"
+        for done, message, advice in (
+            (lacking, "lacks the columns robust", again),
+            (half, "is damaged", again),
+            (gone, "does not exist", "again with --force"),
         ):
             assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
             assert message in done.err
             assert "bbbbbbbbbbbb.parquet" in done.err
-            assert "attack" in done.err
+            assert advice in done.err
