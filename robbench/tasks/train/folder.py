@@ -166,7 +166,7 @@ class TrainingFolder:
             restore_trainer(trainer, state)
             rows = list(state["rows"])
             epochs = [row["epoch"] for row in rows]
-            if epochs != list(range(1, trainer.epoch + 1)) or not all(map(score, rows)):
+            if not rows or epochs != list(range(1, trainer.epoch + 1)) or not all(map(score, rows)):
                 raise ValueError
         except Exception as error:
             raise UserError(

@@ -113,16 +113,20 @@ class _Session:
         trainer, folder = self.trainer, self.folder
         if resume and folder.state.exists():
             self.rows, self.begun = folder.read_state(trainer), True
-            folder.require_best(trainer)
+            if is_best(self.rows[-1], self.rows[:-1]):
+                self._save("best")  # a kill may have come between the state and it
+            else:
+                folder.require_best(trainer)
             self.watcher.resumed(trainer.epoch)
         while trainer.epoch < self.plan.config.epochs:
             row = self._epoch()
             row["selected"] = False
-            if is_best(row, self.rows):
-                self._save("best")
+            best = is_best(row, self.rows)
             self.rows.append(row)
             if trainer.world.first:
                 folder.write_state(trainer, self.rows)
+            if best:  # after the state: the best weights of an epoch that is not kept would stay
+                self._save("best")
             self.watcher.epoch(row)
             if trainer.epoch < self.plan.config.epochs:
                 self._stop_if_asked()

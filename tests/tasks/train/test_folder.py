@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from robbench.core.errors import Stopped, UserError
 from robbench.core.lock import locked
+from robbench.tasks.signals import StopFlag
+from robbench.tasks.train.run import train
+from robbench.training.trainer import Trainer
+from robbench.training.validation import Validation
 
 
 def test_other_spellings_are_the_same_training(cli, store, snapshot):
@@ -180,11 +185,33 @@ def test_damaged_weights_are_no_finished_model(cli, tiny, tmp_path, snapshot, da
 
 
 @_DAMAGED
-def test_damaged_best_weights_of_an_unfinished_run(cli, tiny, unfinished, snapshot, damage):
-    """They may become the model: exit 2 with one line that names them, and nothing is written."""
+def test_the_last_epoch_was_the_best(cli, tiny, unfinished, damage, reference, same):
+    """Its weights are those of the state, whatever a kill after writing it left of them."""
     damage(unfinished / "models" / "m" / "best.safetensors")
-    refused(cli, tiny, unfinished, snapshot, "best.safetensors")
-    assert cli(*tiny, "--out", unfinished, "--force").code == 0
+    assert cli(*tiny, "--out", unfinished).code == 0
+    same(unfinished / "models" / "m", reference)
+
+
+@_DAMAGED
+def test_damaged_best_weights_of_an_unfinished_run(
+    plan, silent, tmp_path, monkeypatch, snapshot, damage
+):
+    """They may become the model: an error names them, and nothing is written."""
+    accuracies = iter([0.6, 0.5, 0.4])
+    monkeypatch.setattr(Trainer, "validate", lambda _: Validation(0.9, next(accuracies), 1.0, 0.5))
+    made, stop = plan(tmp_path, epochs=3, inner="pgd:steps=1"), StopFlag()
+
+    def after(row):
+        stop.exit_code = 130 * (row["epoch"] == 2)
+
+    monkeypatch.setattr(silent, "epoch", after)
+    with pytest.raises(Stopped):
+        train(made, force=False, watcher=silent, stop=stop)
+    damage(made.folder / "best.safetensors")
+    before = snapshot(made.folder)
+    with pytest.raises(UserError, match=r"--force begins anew: .*best\.safetensors"):
+        train(made, force=False, watcher=silent, stop=StopFlag())
+    assert snapshot(made.folder) == before
 
 
 def test_an_unfinished_model_is_not_attacked(cli, unfinished, snapshot):

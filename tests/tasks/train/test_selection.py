@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 
 from robbench.store.run import read_run
 from robbench.tasks.signals import StopFlag
+from robbench.tasks.train.folder import TrainingFolder
 from robbench.tasks.train.run import train
 from robbench.training.trainer import Trainer
 from robbench.training.validation import Validation
@@ -92,6 +94,41 @@ def test_the_saved_model_is_the_average(plan, silent, tmp_path, monkeypatch, kin
         torch.equal(tensor, seen[done.config["selected"]["best_epoch"] - 1][1][key])
         for key, tensor in best.items()
     )
+
+
+@pytest.mark.parametrize("kind", ["none", "ema", "swa"])
+@pytest.mark.parametrize("written", ["state", "weights"])
+def test_a_kill_while_the_best_epoch_is_written(plan, silent, tmp_path, monkeypatch, kind, written):
+    """The best weights are those of the epoch that the rows call best, also where a repeated epoch
+    is another one, as on a GPU.
+    """
+
+    class Killed(BaseException):
+        """Nothing in the program catches it."""
+
+    write, scores = getattr(TrainingFolder, f"write_{written}"), iter([0.1, 0.2, 0.3, 0.15, 0.1])
+    seen, kill = {}, 3
+
+    def validate(trainer):
+        seen[trainer.epoch + 1] = copy.deepcopy(trainer.averaged_model.state_dict())
+        return Validation(0.9, next(scores), 1.0, 0.5)
+
+    def killed(folder, *given):
+        if len(seen) == kill:
+            raise Killed
+        write(folder, *given)
+
+    monkeypatch.setattr(Trainer, "validate", validate)
+    monkeypatch.setattr(TrainingFolder, f"write_{written}", killed)
+    made = plan(tmp_path, epochs=4, average=kind, select="best")
+    with pytest.raises(Killed):
+        train(made, force=False, watcher=silent, stop=StopFlag())
+    kill = 0
+    done = train(made, force=False, watcher=silent, stop=StopFlag())
+    best = load_file(done.folder / "model.safetensors")
+    epoch = done.config["selected"]["best_epoch"]
+    assert epoch == (2 if written == "state" else 3)
+    assert all(torch.equal(tensor, seen[epoch][key]) for key, tensor in best.items())
 
 
 def test_checkpoints_by_name(cli, store, rows_of):
