@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,12 +13,17 @@ from torch import Tensor
 from robbench.core.errors import UserError
 from robbench.core.tiles import Model, Tiles
 from robbench.data.base import Split
+from robbench.engine.records import JudgedRow, Verdict
 from robbench.engine.verify import verify
 from robbench.store.run import read_points
 from robbench.threat.model import ThreatModel
 from robbench.threat.problem import BOX, Problem
 from robbench.threat.tolerance import fits
 
+SLACK = 0.01
+"""How far the margin at a point in float16 may be from that at the point: a share of |clean margin|
++ |worst margin|, of which the storing takes half and leaves half to another machine.
+"""
 DTYPES: dict[str, np.dtype[Any]] = {"f2": np.dtype("<f2"), "f4": np.dtype("<f4")}
 
 
@@ -43,35 +49,48 @@ def decode_raw(row: Mapping[str, Any], clean: Tensor) -> Tensor:
 
 def encode(
     points: Sequence[Tensor],
-    samples: Sequence[int],
-    found: Sequence[bool],
+    verdicts: Sequence[Verdict],
     split: Split,
     threat: ThreatModel,
     model: Model,
     tiles: Tiles,
-    targets: Tensor | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows of the points table; targets [n]: the classes that alone are a success, if any.
+    """Rows of the points table, for the worst points of verdicts.
 
-    A point goes in float16 if the model judges it there as it did before, else in float32.
+    A point goes in float16 if the model judges it there as its verdict says: the success, the
+    class, and the margin within SLACK / 2. Else it goes in float32.
     """
     if not points:
         return []
-    index = torch.tensor(samples, device=split.labels.device)
+    index = torch.tensor([v.sample for v in verdicts], device=split.labels.device)
+    targets = torch.tensor([v.target for v in verdicts], device=split.labels.device)
     clean = split.pixels(index)
     rows = []
+    ids = split.ids[index].tolist()
     small = [
-        _row(int(split.ids[i]), x, x0, "f2", hit)
-        for i, x, x0, hit in zip(samples, points, clean, found, strict=True)
+        _row(i, x, x0, "f2", v.adversarial)
+        for i, x, x0, v in zip(ids, points, clean, verdicts, strict=True)
     ]
     back = torch.stack([decode(row, x0) for row, x0 in zip(small, clean, strict=True)])
-    free = None if split.free is None else split.free.expand_as(clean)
-    p = Problem.of(clean, split.labels[index], threat.eps, threat.norm, free=free, target=targets)
+    p = Problem.of(
+        clean,
+        split.labels[index],
+        threat.eps,
+        threat.norm,
+        free=None if split.free is None else split.free.expand_as(clean),
+        target=None if threat.target is None else targets,
+    )
     judged = verify(model, back, p, tiles).rows()
-    for row, x, x0, j, hit in zip(small, points, clean, judged, found, strict=True):
-        same = j.fits and j.adversarial == hit
-        rows.append(row if same else _row(row["sample_id"], x, x0, "f4", hit))
+    for row, x, x0, j, v in zip(small, points, clean, judged, verdicts, strict=True):
+        kept = row if _as_said(j, v) else _row(row["sample_id"], x, x0, "f4", v.adversarial)
+        rows.append(kept)
     return rows
+
+
+def _as_said(j: JudgedRow, v: Verdict) -> bool:
+    slack = SLACK / 2 * (abs(v.clean_margin) + abs(v.adv_margin))
+    close = math.isclose(j.margin, v.adv_margin, rel_tol=0, abs_tol=slack)
+    return j.fits and j.adversarial == v.adversarial and j.pred == v.adv_pred and close
 
 
 def _row(sample_id: int, x: Tensor, x0: Tensor, encoding: str, adversarial: bool) -> dict[str, Any]:

@@ -247,19 +247,10 @@ def _point_rows(
     plan: AttackPlan, update: Update, split: Split, tiles: Tiles
 ) -> list[tuple[int, Row]]:
     rows: list[tuple[int, Row]] = []
-    device = split.labels.device
     pairs = list(zip(update.verdicts, update.points, strict=False))
     for n, threat in enumerate(plan.threats):
         kept = [(v, x) for v, x in pairs if v.eps_index == n and x is not None]
-        found = encode(
-            [x for _, x in kept],
-            [v.sample for v, _ in kept],
-            [v.adversarial for v, _ in kept],
-            split,
-            threat,
-            plan.subject.model,
-            tiles,
-            None if threat.target is None else torch.tensor([v.target for v, _ in kept]).to(device),
-        )
+        verdicts, points = [v for v, _ in kept], [x for _, x in kept]
+        found = encode(points, verdicts, split, threat, plan.subject.model, tiles)
         rows += [(n, row) for row in found]
     return rows

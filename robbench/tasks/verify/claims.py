@@ -14,9 +14,11 @@ from torch import Tensor
 from robbench.analysis.claims import contradictions
 from robbench.core.errors import UserError
 from robbench.store.run import Run
+from robbench.tasks.verify.answers import Answers
 from robbench.tasks.verify.points import Evidence
 from robbench.threat.model import ThreatModel, parse_threat
 
+_MARGINS = {"median clean margin": "clean_margin_p50", "median worst margin": "adv_margin_p50"}
 Verdict = Literal["confirmed", "refuted", "rounding", "unconfirmed"]
 _MOST = 60
 """Characters of a fact that are shown."""
@@ -62,7 +64,7 @@ def of_table(run: Run) -> Claim:
 def of_numbers(
     run: Run, threat: ThreatModel, ids: Sequence[int], seen: Evidence | None, why: str
 ) -> list[Claim]:
-    """The points, the accuracies and the distance. seen: in the order of ids; why: there is none.
+    """The points, accuracies, distance and margins. seen: in the order of ids; why: there is none.
 
     A robust accuracy is confirmed where the samples known to fall leave as much, and refuted where
     they leave less: no attack can make it rise.
@@ -72,6 +74,9 @@ def of_numbers(
     published = [info["clean_accuracy"], info["robust_accuracy" if budget else "distance_p50"]]
     if threat.target is not None and budget:
         names[1] = "target not reached"
+    for name, column in _MARGINS.items():
+        names.append(name)
+        published.append(info[column])
     if seen is None:
         pairs = zip(names, published, strict=True)
         return [
@@ -103,6 +108,8 @@ def of_numbers(
         *_points(run, ids, seen, from_attack),
         *_number(run, names[0], published[0], rate, ids, clean_hard, seen.correct_unsure),
         *_number(run, names[1], published[1], bound, ids, hard, soft, missing, above=not budget),
+        *_margin(run, names[2], seen.clean, ids),
+        *_margin(run, names[3], seen.worst, ids),
         *_audit(run),
     ]
 
@@ -166,6 +173,22 @@ def _number(
     elif not same:
         why = "the number does not follow from the samples"
     return [Claim(run.info["run_id"], name, published, found, verdict, why, _ids(ids, odd))]
+
+
+def _margin(run: Run, name: str, seen: Answers, ids: Sequence[int]) -> list[Claim]:
+    """The claim of a median margin, which follows from the rows: each is as its row says."""
+    if (published := run.info[_MARGINS[name]]) is None:
+        return []
+    kinds: list[tuple[Verdict, Tensor, str]] = [
+        ("refuted", seen.off, "are not as their rows say"),
+        ("rounding", seen.unsure, "differ: the model answers at random"),
+        ("unconfirmed", ~seen.known, "have no stored point"),
+    ]
+    for verdict, odd, said in kinds:
+        if n := int(odd.sum()):
+            why = f"{n} samples {said}"
+            return [Claim(run.info["run_id"], name, published, None, verdict, why, _ids(ids, odd))]
+    return [Claim(run.info["run_id"], name, published, published, "confirmed")]
 
 
 def _audit(run: Run) -> list[Claim]:

@@ -12,6 +12,8 @@ from robbench.core.device import default_batch_size, deterministic
 from robbench.core.freeze import frozen
 from robbench.data.base import Split
 from robbench.engine.corrupted import CorruptedPass
+from robbench.tasks.verify.answers import Answers, as_said
+from robbench.tasks.verify.answers import column as said_of
 from robbench.tasks.verify.points import Evidence
 from robbench.threat.model import ThreatModel
 
@@ -47,6 +49,12 @@ def corrupt_again(
         said = torch.tensor([row[claimed] for row in rows])
         return (found != said) & (column(margin).abs() < NEAR)
 
+    def answers(margin: str) -> Answers:
+        found, said = column(margin).double(), said_of(rows, margin)
+        near = NEAR * (1 + found.abs().nan_to_num(posinf=0))
+        off = ~as_said(found, said, near)
+        return Answers(found, torch.ones_like(off), off, torch.zeros_like(off))
+
     correct, broken = ~column("clean_wrong"), column("adversarial")
     nothing = torch.zeros_like(broken)
     return Evidence(
@@ -58,4 +66,6 @@ def corrupt_again(
         bad=nothing,
         size=torch.where(broken, column("linf").double(), torch.inf),
         targets=None,
+        clean=answers("clean_margin"),
+        worst=answers("adv_margin"),
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,16 +14,16 @@ from robbench.core.device import default_batch_size, deterministic
 from robbench.core.freeze import frozen
 from robbench.core.tiles import Model, Tiles
 from robbench.data.base import Split
-from robbench.engine.inspection import SAME
 from robbench.engine.pool import clean_tiles, targets_of
 from robbench.engine.shapes import shapes_of
 from robbench.engine.verify import ask
-from robbench.objectives import answered, margins_left
-from robbench.tasks.attack.points import decode_raw
+from robbench.objectives import answered
+from robbench.tasks.attack.points import SLACK, decode_raw
+from robbench.tasks.verify.answers import Answers, Question, Row, column, unmoved
 from robbench.threat.model import ThreatModel
+from robbench.threat.norms import NORMS
 from robbench.threat.problem import BOX, Problem, size_and_fits, succeeds
 
-Row = Mapping[str, Any]
 FROM_BOX = 1e-6
 """How far rounding of clean + difference may put a stored point out of the box."""
 LARGER = 1e-4
@@ -45,6 +45,8 @@ class Evidence(NamedTuple):
     bad: Tensor  # bool: its point is not what the row says
     size: Tensor  # float64: of the point that breaks it, inf where none does
     targets: Tensor | None  # int64: the classes to reach, by threat model and clean answers
+    clean: Answers
+    worst: Answers
     foreign: int = 0  # points of other runs or samples, or the second of a sample
 
     @property
@@ -59,6 +61,7 @@ class _Judged(NamedTuple):
     unsure: Tensor
     bad: Tensor
     size: Tensor
+    answers: Answers
 
 
 def look_again(
@@ -96,22 +99,27 @@ def _clean(
     logits = torch.cat([z for z, _ in clean_tiles(split, model, tiles)])
     correct = ((logits.argmax(1) == split.labels) & answered(logits)).cpu()
     differs = correct != torch.tensor([row["clean_correct"] for row in rows])
-    targets, aim = targets_of(split, threat, logits), split.labels
+    targets = targets_of(split, threat, logits)
     reached = (
         ~correct
         if targets is None
         else (succeeds(logits.argmax(1), targets, targeted=True) & answered(logits)).cpu()
     )
     nothing = torch.zeros_like(correct)
+    asked = Question(model, split.pixels, split.labels, logits, tiles)
+    aimed = asked if targets is None else asked._replace(aim=targets, targeted=True)
+    clean = aimed.beside(rows, "clean")
     return Evidence(
         correct=correct,
-        correct_unsure=_unsure(model, split.pixels, aim, logits, differs, tiles),
+        correct_unsure=asked.unsure(differs),
         broken=reached,
         stored=nothing,
         unsure=nothing,
         bad=nothing,
         size=torch.where(reached, 0.0, math.inf).double(),
         targets=targets,
+        clean=clean,
+        worst=unmoved(clean, rows),
     )
 
 
@@ -138,6 +146,7 @@ def _with(found: Evidence, judged: _Judged) -> Evidence:
         bad=put(found.bad, judged.bad),
         broken=put(found.broken, found.broken[at] | judged.hit),
         size=put(found.size, torch.minimum(found.size[at], closer)),
+        worst=found.worst.put(at, judged.answers),
     )
 
 
@@ -168,46 +177,27 @@ def _judge(
     logits, answers = ask(model, x, p.aim, tiles, targeted=p.targeted)
     success, claimed = answers.cpu(), torch.tensor([rows[i]["adversarial"] for i, _ in batch])
     differs = success != claimed
-    near = _unsure(model, lambda i: x[i], p.aim, logits, differs, tiles, targeted=p.targeted)
-    sizes = [rows[i][f"dist_{threat.norm.name}"] for i, _ in batch]
-    said = torch.tensor([math.inf if length is None else length for length in sizes])
+    asked = Question(model, lambda i: x[i], p.aim, logits, tiles, p.targeted)
+    near = asked.unsure(differs)
+    own = [rows[i] for i, _ in batch]
+    short = torch.tensor([SLACK * (point["encoding"] == "f2") for _, point in batch])
+    moved = column(own, "clean_margin").abs() + column(own, "adv_margin").abs()
     flagged = torch.tensor([point["adversarial"] for _, point in batch])
-    sound = fits & (size <= said * (1 + LARGER) + FROM_BOX) & (flagged == claimed)
+    sound = fits & _no_larger(x - clean, own) & (flagged == claimed)
     return _Judged(
         places=places,
         hit=fits & success,
         unsure=sound & near,
         bad=~sound | (differs & ~near),
         size=size.double(),
+        answers=asked.beside(own, "adv", short * moved.nan_to_num(posinf=0)),
     )
 
 
-def _unsure(
-    model: Model,
-    inputs: Callable[[Tensor], Tensor],
-    aim: Tensor,
-    logits: Tensor,
-    differs: Tensor,
-    tiles: Tiles,
-    *,
-    targeted: bool = False,
-) -> Tensor:
-    """[B] bool: of the answers that are not as the rows say, those that another time may give.
-
-    inputs: the points at positions [n].
-    """
-    near = differs & _near(logits, aim, targeted=targeted).cpu()
-    if (odd := (differs & ~near).nonzero().flatten()).numel():
-        i = odd.to(aim.device)
-        again, _ = ask(model, inputs(i), aim[i], tiles)
-        before = logits[i].nan_to_num(posinf=0, neginf=0)
-        apart = (again.nan_to_num(posinf=0, neginf=0) - before).norm(dim=1)
-        near[odd] = (apart > SAME * before.norm(dim=1)).cpu()
-    return near
-
-
-def _near(logits: Tensor, aim: Tensor, *, targeted: bool) -> Tensor:
-    """[B] bool: rounding may decide whether the answer is a success."""
-    size = torch.where(logits.isfinite(), logits, 0.0).norm(dim=1)
-    near: Tensor = margins_left(logits, aim, targeted).abs() <= SAME * size
-    return near
+def _no_larger(delta: Tensor, rows: Sequence[Row]) -> Tensor:
+    """[B] bool: whether differences [B,*] are no larger than their rows say, in every norm."""
+    holds = torch.ones(len(rows), dtype=torch.bool)
+    for name, norm in NORMS.items():
+        said = column(rows, f"dist_{name}").nan_to_num(nan=math.inf)
+        holds &= norm.size(delta).cpu() <= said * (1 + LARGER) + FROM_BOX
+    return holds

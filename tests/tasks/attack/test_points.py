@@ -18,6 +18,7 @@ from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
 from robbench.core.tiles import Tiles
 from robbench.data.load import load
+from robbench.engine.records import Verdict
 from robbench.engine.verify import verify
 from robbench.store.run import read_points
 from robbench.store.store import Store
@@ -74,6 +75,36 @@ def judged(model, x, split, threat):
     return verify(model, x, p, Tiles(32, 8)).rows()
 
 
+def verdicts(model, x, split, threat, **told):
+    """What a run says of points of the whole split."""
+    pairs = zip(
+        judged(model, split.pixels(slice(None)), split, threat),
+        judged(model, x, split, threat),
+        strict=True,
+    )
+    return [
+        Verdict(
+            sample=i,
+            clean_pred=clean.pred,
+            clean_margin=clean.margin,
+            clean_pmargin=clean.pmargin,
+            adv_pred=j.pred,
+            adv_margin=j.margin,
+            adv_pmargin=j.pmargin,
+            adversarial=j.adversarial,
+            linf=j.linf,
+            l2=j.l2,
+            entry=0,
+            variant=0,
+            step=0,
+            n_forward=1,
+            n_backward=0,
+            status=0,
+        )._replace(**told)
+        for i, (clean, j) in enumerate(pairs)
+    ]
+
+
 def moved(split, threat, seed=0):
     """Random points, each on the surface of its ball and in the box."""
     x0 = split.pixels(slice(None))
@@ -94,7 +125,8 @@ def test_what_is_read_back_is_inside_box_and_budget(text, split):
     (threat,) = parse_threat(text)
     x = moved(split, parse_threat("l2:1.5")[0] if text == "l2:inf" else threat)
     model = Sum(-1e9)  # everything is class 1: the verdict does not depend on rounding
-    rows = encode(list(x), list(range(16)), [True] * 16, split, threat, model, Tiles(32, 8))
+    said = verdicts(model, x, split, threat)
+    rows = encode(list(x), said, split, threat, model, Tiles(32, 8))
     back = torch.stack(
         [decode(row, x0) for row, x0 in zip(rows, split.pixels(slice(None)), strict=True)]
     )
@@ -121,7 +153,8 @@ def test_a_point_that_half_precision_would_change_is_kept_in_full(found, split):
                 float(sums[i]) - gap, sign=1 if found else -1
             )  # rounding makes the sum smaller
             one = split.take(torch.tensor([i]))
-            (row,) = encode([x[i]], [0], [found], one, threat, model, Tiles(32, 8))
+            said = verdicts(model, x[i : i + 1], one, threat, adversarial=found)
+            (row,) = encode([x[i]], said, one, threat, model, Tiles(32, 8))
             back = decode(row, one.pixels(slice(0, 1))[0])
             (j,) = judged(model, back[None], one, threat)
             assert (j.adversarial, j.fits) == (found, True)
@@ -133,9 +166,22 @@ def test_a_point_that_half_precision_would_change_is_kept_in_full(found, split):
     assert ("f2", 0.3) in kinds
 
 
+@pytest.mark.parametrize("other", [{"adv_pred": 0}, {"adv_margin": -0.4}])
+def test_a_point_that_is_judged_otherwise_in_half_precision_is_kept_in_full(other, split):
+    """Another class, or a margin that is off by more than half of a percent of the margins."""
+    (threat,) = parse_threat("linf:0.15")
+    x = moved(split, threat)
+    model = Sum(float(x[0].sum()) - 0.5)
+    (same, told) = (verdicts(model, x, split, threat, **more)[:1] for more in ({}, other))
+    (small,), (full,) = (
+        encode([x[0]], said, split, threat, model, Tiles(32, 8)) for said in (same, told)
+    )
+    assert (small["encoding"], full["encoding"]) == ("f2", "f4")
+
+
 def test_no_points_no_rows(split):
     """Nothing is written for nothing."""
-    assert encode([], [], [], split, parse_threat("linf:0.1")[0], Sum(0), Tiles(32, 8)) == []
+    assert encode([], [], split, parse_threat("linf:0.1")[0], Sum(0), Tiles(32, 8)) == []
 
 
 def test_points_are_little_endian_and_in_c_order(split):
@@ -144,7 +190,9 @@ def test_points_are_little_endian_and_in_c_order(split):
     x0 = split.pixels(slice(0, 1))[0]
     x = x0.clone()
     x[0, 1, 2] = x0[0, 1, 2] + 0.25 if x0[0, 1, 2] < 0.5 else x0[0, 1, 2] - 0.25
-    (row,) = encode([x], [0], [True], split, threat, Sum(-1e9), Tiles(32, 8))
+    model = Sum(-1e9)
+    said = verdicts(model, x[None].expand(16, -1, -1, -1), split, threat)[:1]
+    (row,) = encode([x], said, split, threat, model, Tiles(32, 8))
     delta = np.frombuffer(row["delta"], "<f2").reshape(1, 8, 8)
     assert np.argwhere(delta).tolist() == [[0, 1, 2]]
     assert delta[0, 1, 2] == float((x - x0)[0, 1, 2])

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from robbench.tasks.verify.answers import Answers
 from robbench.tasks.verify.claims import Claim, exit_code, of_hash, of_numbers, of_table
 from robbench.tasks.verify.points import Evidence
 from robbench.threat.model import parse_threat
@@ -50,9 +51,12 @@ def _seen(run, **changes):
     )
     nothing = torch.zeros_like(correct)
     size = torch.where(broken, 0.125, math.inf).double()
-    return Evidence(correct, nothing, broken, by_attack, nothing, nothing, size, None)._replace(
-        **changes
+    margins = torch.tensor([row["clean_margin"] for row in rows])
+    answers = Answers(margins, ~nothing, nothing, nothing)
+    seen = Evidence(
+        correct, nothing, broken, by_attack, nothing, nothing, size, None, answers, answers
     )
+    return seen._replace(**changes)
 
 
 def _numbers(run, seen, threat=LINF):
@@ -155,7 +159,7 @@ def test_without_evidence_nothing_is_confirmed(run):
     found = _numbers(run, None)
     assert [(c.verdict, c.why, c.confirmed) for c in found.values()] == [
         ("unconfirmed", "why", None)
-    ] * 2
+    ] * 4
 
 
 @pytest.mark.parametrize(
@@ -175,8 +179,26 @@ def test_the_median_distance_without_a_budget(stored, make_samples, factor, verd
 def test_a_number_that_was_not_published(run):
     """Nothing is said of it, as of the distance in files of an older robbench."""
     run.info["robust_accuracy"] = None
-    assert list(_numbers(run, _seen(run))) == ["stored points", "clean accuracy"]
-    assert list(_numbers(run, None)) == ["clean accuracy"]
+    run.info["adv_margin_p50"] = None
+    margin = "median clean margin"
+    assert list(_numbers(run, _seen(run))) == ["stored points", "clean accuracy", margin]
+    assert list(_numbers(run, None)) == ["clean accuracy", margin]
+
+
+@pytest.mark.parametrize(
+    ("field", "verdict"), [("off", "refuted"), ("unsure", "rounding"), ("known", "unconfirmed")]
+)
+@pytest.mark.parametrize("which", ["clean", "worst"])
+def test_a_median_margin(run, which, field, verdict):
+    """It is confirmed where every sample has its margin; one that has not is named."""
+    one, seen = _first(run, True), _seen(run)
+    answers = getattr(seen, which)
+    odd = answers._replace(**{field: ~one if field == "known" else one})
+    found = _numbers(run, seen._replace(**{which: odd}))
+    other = {"clean": "worst", "worst": "clean"}[which]
+    assert found[f"median {other} margin"].verdict == "confirmed"
+    claim = found[f"median {which} margin"]
+    assert (claim.verdict, len(claim.samples), claim.confirmed) == (verdict, 1, None)
 
 
 def test_the_threat_model_of_the_row(stored):

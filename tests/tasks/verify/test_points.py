@@ -39,7 +39,11 @@ def split():
 
 def _row(n, adversarial, size, **more):
     row = {"run_id": "r", "sample_id": 10 + n, "adversarial": adversarial, "clean_correct": n < 3}
-    return row | {"dist_linf": size, "dist_l2": size} | more
+    x = float(X[n, 0])
+    clean = {"clean_pred": int(n == 3), "clean_margin": 1 - 2 * x}
+    worst = {"adv_pred": int(adversarial), "adv_margin": 1 - 2 * (x + size)}
+    sizes = {"dist_linf": size, "dist_l2": size, "dist_l1": size, "dist_l0": 1, "dist_l0px": 1}
+    return row | clean | worst | sizes | more
 
 
 ROWS = [_row(0, True, 0.15), _row(1, True, 0.15), _row(2, False, 0.15), _row(3, True, 0.0)]
@@ -83,7 +87,9 @@ def test_points_that_do_not_hold(split, delta):
 def test_a_point_outside_of_the_box(split):
     """An image has no pixel above 1, however near it is."""
     wide = Split(X + torch.tensor([0, 0.45]), LABELS, IDS, ("0", "1"), "line", "test")
-    seen = _look(wide, [_point(0, 0.15, 0.1), _point(1, 0.15, 0.05)])
+    far = {"dist_l2": 1, "dist_l1": 1, "dist_l0": 2, "dist_l0px": 2}
+    rows = [*(_row(n, True, 0.15, **far) for n in (0, 1)), *ROWS[2:]]
+    seen = _look(wide, [_point(0, 0.15, 0.1), _point(1, 0.15, 0.05)], rows)
     assert seen.bad.tolist() == [True, False, False, False]
     assert seen.broken.tolist() == [False, True, False, True]
 
@@ -154,7 +160,7 @@ def test_points_of_another_shape(split):
 
 def test_the_clean_input_is_asked_too(split):
     """A row that says otherwise is not believed."""
-    rows = [_row(n, True, None, clean_correct=False) for n in range(4)]
+    rows = [_row(n, True, 0.15, clean_correct=False) for n in range(4)]
     seen = _look(split, [], rows)
     assert seen.correct.tolist() == [True, True, True, False]
     assert seen.broken.tolist() == [False, False, False, True]
@@ -174,9 +180,73 @@ def test_many_points_are_looked_at_in_batches(split):
     n = 700
     x = torch.full((n, 2), 0.45)
     many = Split(x, torch.zeros(n, dtype=torch.int64), torch.arange(n), ("0", "1"), "line", "test")
-    rows = [_row(i - 10, True, 0.15, clean_correct=True) for i in range(n)]
+    rows = [_row(1, True, 0.15, run_id="r", sample_id=i) for i in range(n)]
     odd = {3, 300, 650}
     points = [_point(i - 10, 0.01 if i in odd else 0.1, 0) for i in range(n)]
     seen = _look(many, points, rows)
     assert set(seen.bad.nonzero().flatten().tolist()) == odd
     assert int(seen.broken.sum()) == n - len(odd)
+
+
+def test_margins_and_classes_as_the_rows_say(split):
+    """At the clean inputs, at the stored points, and where the clean input is the worst one."""
+    rows = [*ROWS[:2], _row(2, False, 0.15), _row(3, True, 0.0)]
+    seen = _look(split, [_point(0, 0.15, 0), _point(1, 0.15, 0)], rows)
+    assert seen.clean.known.all()
+    assert seen.worst.known.tolist() == [True, True, False, True]
+    assert seen.clean.margin.tolist() == pytest.approx([0.2, 0.1, 0.4, -0.4])
+    assert seen.worst.margin[[0, 1, 3]].tolist() == pytest.approx([-0.1, -0.2, -0.4])
+    assert not (seen.clean.off | seen.clean.unsure | seen.worst.off | seen.worst.unsure).any()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("margin", 2.0),
+        ("margin", -2.0),
+        ("margin", math.nan),
+        ("margin", math.inf),
+        ("pred", 0),
+        ("pred", 1),
+        ("pred", 2),
+        ("pred", -1),
+    ],
+)
+@pytest.mark.parametrize("which", ["clean", "adv"])
+def test_margins_and_classes_that_the_rows_have_wrong(split, which, column, value):
+    """Of the one sample whose row says so; a class is right as it stands."""
+    rows = [_row(0, True, 0.15) | {f"{which}_{column}": value}, *ROWS[1:]]
+    seen = _look(split, [_point(0, 0.15, 0), _point(1, 0.15, 0)], rows)
+    right = column == "pred" and value == (which == "adv")
+    clean, worst = ([not right and which == name, False, False, False] for name in ("clean", "adv"))
+    assert (seen.clean.off.tolist(), seen.worst.off.tolist()) == (clean, worst)
+
+
+@pytest.mark.parametrize(("off", "wrong"), [(0.002, False), (0.004, True)])
+def test_half_precision_has_a_margin_of_its_own(split, off, wrong):
+    """1 % of |clean margin| + |worst margin|, here of 0.3, and no more than rounding in full."""
+    rows = [_row(0, True, 0.15, adv_margin=-0.1 + off), *ROWS[1:]]
+    short = np.array((0.15, 0), "<f2").tobytes()
+    half = _point(0) | {"encoding": "f2", "delta": short}
+    assert bool(_look(split, [half], rows).worst.off[0]) == wrong
+    assert _look(split, [_point(0, 0.15, 0)], rows).worst.off[0]
+
+
+def test_a_worst_margin_that_no_row_tells(split):
+    """Of an attack that does not show what it tries: there is nothing to confirm."""
+    rows = [*ROWS[:2], _row(2, False, 0.0, adv_margin=None), ROWS[3]]
+    assert _look(split, [], rows).worst.known.tolist() == [False, False, True, True]
+
+
+def test_margins_of_a_model_that_answers_at_random(split):
+    """They speak neither for nor against the rows."""
+    seen = _look(split, [_point(0, 0.15, 0)], model=Line(noise=1e-2))
+    assert seen.clean.unsure.any()
+    assert not (seen.clean.off | seen.worst.off).any()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0", "l0px"])
+def test_a_point_farther_in_any_norm_than_its_row_says(split, norm):
+    """A size that is not the threat model's is a number of the run as well."""
+    rows = [_row(0, True, 0.15, **{f"dist_{norm}": 0.12 if norm[1] != "0" else 0}), *ROWS[1:]]
+    assert _look(split, [_point(0, 0.15, 0)], rows).bad[0]

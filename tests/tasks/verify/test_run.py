@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from robbench.analysis.summary import summarise
 from robbench.core.errors import UserError
 from robbench.core.files import sha256
 from robbench.tasks.bundle import bundle
@@ -37,7 +38,39 @@ def test_a_folder_with_a_run_without_points_is_not_enough(attacked_at, tmp_path)
     found, code = verify([str(attacked_at)], out=tmp_path)
     assert (len(found), code) == (2, 4)
     open_ = [c.claim for one in found for c in one.claims if c.verdict != "confirmed"]
-    assert open_ == ["stored points", "robust accuracy"]
+    assert open_ == ["stored points", "robust accuracy", "median worst margin"]
+
+
+def _scaled(rows):
+    for row in rows:
+        row["clean_margin"] *= 10
+        row["adv_margin"] *= 10
+
+
+def _renamed(rows):
+    for row in rows:
+        row["adv_pred"] = (row["adv_pred"] + 1) % 10
+
+
+@pytest.mark.parametrize(
+    ("forge", "refuted"),
+    [
+        (_scaled, {"median clean margin", "median worst margin"}),
+        (_renamed, {"median worst margin"}),
+    ],
+)
+def test_margins_and_classes_that_were_made_up_are_refuted(out, table_of, change, forge, refuted):
+    """Also where the row of the run follows from them."""
+    samples = table_of(out, "samples")
+    rows = pq.read_table(samples).to_pylist()
+    forge(rows)
+    columns = ("clean_margin", "adv_margin", "adv_pred")
+    change(samples, **{name: [row[name] for row in rows] for name in columns})
+    told = summarise(pq.read_table(samples))
+    margins = [name for name in told if "margin" in name]
+    change(table_of(out, "runs"), **{name: [told[name]] for name in margins})
+    claims, code = _verdicts([table_of(out, "runs")], out)
+    assert (code, {name for name in claims if claims[name].verdict == "refuted"}) == (1, refuted)
 
 
 def test_a_robust_accuracy_that_was_raised_is_refuted(out, table_of, change):
@@ -240,8 +273,8 @@ def test_claims_as_plain_values(attacked_at):
         *("ce", "digits", "test", 30),
         *("linf:0.15", "pgd:steps=3"),
     ]
-    ids = [f"{c:016x}" for claim in one.claims for c in claim.samples]
-    assert robust["samples"] == ids != []
+    (of_robust,) = (claim for claim in one.claims if claim.claim == "robust accuracy")
+    assert robust["samples"] == [f"{c:016x}" for c in of_robust.samples] != []
     json.dumps(list(rows.values()))
 
 
