@@ -55,7 +55,7 @@ def test_without_evidence_the_command_ends_with_4(store, cli):
     assert cli("attack at --limit 20 --attack fgsm --quiet --out", store).code == 0
     table, last = cli("verify at --out", store).out.rsplit("\n\n", 1)
     assert ("robust accuracy" in table, "clean accuracy" in table) == (True, False)
-    assert re.fullmatch(r"\d+ confirmed, 2 unconfirmed\n", last)
+    assert re.fullmatch(r"\d+ confirmed, 3 unconfirmed\n", last)
     done = cli("verify at --json --out", store)
     verdicts = {row["claim"]: row["verdict"] for row in done.json["claims"]}
     assert (done.code, done.json["exit_code"]) == (4, 4)
