@@ -112,7 +112,8 @@ def record(
 def _title(info: Mapping[str, Any]) -> str:
     subset = f" {info['subset']}" if info["subset"] else ""
     data = public(info["data"])
-    if data != info["data"]:  # two files of one name in two folders are two data sets
+    # Two files of one name in two folders are two data sets, and so is what a program gave.
+    if data != info["data"] or data == "memory":
         data += f" ({info['data_hash'][:8]})"
     parts = [
         f"{public(info['model'])} on {data} {info['split']}{subset}",
@@ -156,7 +157,9 @@ def _measures(run: Run, certified: Proofs | None) -> dict[str, Measure]:
 def _curves(epochs: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:
     found: dict[str, list[tuple[int, float]]] = {}
     for row in epochs:
-        known = {name: row[name] for name in _OF_EPOCHS} | json.loads(row["logs"] or "{}")
+        known = {name: row[name] for name in _OF_EPOCHS}
+        for name, value in json.loads(row["logs"] or "{}").items():
+            known[f"{name}_logged" if name in _OF_EPOCHS else name] = value
         for name, value in known.items():
             if isinstance(value, int | float) and math.isfinite(value):
                 found.setdefault(name, []).append((row["epoch"], value))

@@ -28,7 +28,8 @@ def query(sql: str, where: str | None, out: Path, *, allow_files: bool = False) 
     `where` is an output folder or its address; None means `out`. A view has all rows of all files,
     in the file's own columns; a column that an older file lacks is null, a view without any file is
     empty. Beside the views SQL reads and writes no file, unless `allow_files`. Raises UserError
-    without DuckDB, for a folder without tables, a file that cannot be read, and SQL that fails.
+    without DuckDB, for a folder without tables, SQL that fails, and SQL that names a view with a
+    file that cannot be read.
     """
     require_extra("duckdb", "sql", "robbench query needs DuckDB")
     import duckdb
@@ -42,8 +43,12 @@ def query(sql: str, where: str | None, out: Path, *, allow_files: bool = False) 
             "attack first"
         )
     with tempfile.TemporaryDirectory() as spill, duckdb.connect(":memory:") as connection:
+        broken: dict[str, UserError] = {}
         for name, paths in files.items():
-            connection.register(name, _view(root, paths))
+            try:
+                connection.register(name, _view(root, paths))
+            except UserError as error:
+                broken[name] = error
         for name, schema in _ALWAYS.items():
             if name not in files:
                 connection.register(name, schema.empty_table())
@@ -57,6 +62,8 @@ def query(sql: str, where: str | None, out: Path, *, allow_files: bool = False) 
             answer = connection.sql(sql)
             return pa.table({}) if answer is None else answer.to_arrow_table()
         except duckdb.Error as error:
+            if named := [why for name, why in broken.items() if name in sql.lower()]:
+                raise named[0] from None
             first = next(line for line in str(error).splitlines() if line.strip())
             if "disabled by configuration" in first:
                 raise UserError(

@@ -176,7 +176,7 @@ def sweep(
         file,
         name=name,
         grid=[parse_axis(text) for text in grid or []],
-        fixed=fixed | dict(key_value(text) for text in sets or []),
+        fixed=dict(key_value(text) for text in sets or []) | fixed,
         steps=() if steps is None else [step.strip() for step in steps.split(",")],
         prefix=prefix,
     )

@@ -102,7 +102,7 @@ def test_titles_outlast_runs_and_tell_what_differs(stored):
 def test_curves(stored):
     """What was not measured, or is no number, is no point; what a loss noted is a curve, too."""
     epochs = [
-        epoch(1, logs='{"kl": 0.5, "text": "x"}'),
+        epoch(1, logs='{"kl": 0.5, "text": "x", "robust_accuracy": 7}'),
         epoch(2, robust_accuracy=0.5, train_loss=math.nan, selected=True),
         epoch(3),
     ]
@@ -110,10 +110,20 @@ def test_curves(stored):
     assert found.curves["train_loss"] == [(1, 1.0), (3, 1 / 3)]
     assert found.curves["robust_accuracy"] == [(2, 0.5)]
     assert found.curves["kl"] == [(1, 0.5)]
+    assert found.curves["robust_accuracy_logged"] == [(1, 7)]  # a name of a column, too
     assert "text" not in found.curves
     assert found.epoch == 2
     assert record(stored("bbbb11111111", model="ce@last"), epochs).epoch == 3
     assert record(stored("cccc11111111")).epoch == 0
+
+
+def test_samples_of_a_program_are_told_apart(stored):
+    """They have no name but `memory`: their hash is in the title."""
+    titles = [
+        record(stored(f"{name}1111111", data="memory", data_hash=name)).title
+        for name in ("aaaaa", "bbbbb")
+    ]
+    assert len({*titles}) == 2
 
 
 def test_a_title_has_no_places(stored):

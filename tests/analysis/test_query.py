@@ -131,21 +131,28 @@ class TestQuery:
         assert snapshot(two) == before
 
     def test_damaged_newer_and_absent(self, cli: Cli, two: Path) -> None:
-        """A truncated file, a newer schema, an empty folder: exit 2, the file, the next step."""
+        """A truncated file, a newer schema, an empty folder: exit 2, the file, the next step.
+
+        Other views can be asked.
+        """
         assert "give the folder" in cli("query --out", two / "none", "SELECT 1").err
         file = two / "results/samples/aaaa11111111.parquet"
         table, whole = pq.read_table(file), file.read_bytes()
         file.write_bytes(whole[:100])
-        damaged = cli("query --out", two, "SELECT 1")
+        damaged = cli("query --out", two, "SELECT * FROM Samples")
+        assert cli("query --out", two, "SELECT count(*) FROM runs").code == 0
+        file.write_bytes(b"something else")
+        foreign = cli("query --out", two, "SELECT * FROM samples")
         pq.write_table(
             table.replace_schema_metadata(
                 {**table.schema.metadata, b"robbench.schema_version": b"9"}
             ),
             file,
         )
-        newer = cli("query --out", two, "SELECT 1")
+        newer = cli("query --out", two, "SELECT * FROM samples")
         for done, message in (
             (damaged, "aaaa11111111.parquet is damaged"),
+            (foreign, "put a whole copy in its place"),
             (newer, "upgrade robbench"),
         ):
             assert (done.code, done.out) == (2, "")

@@ -18,8 +18,10 @@ from pydantic import TypeAdapter
 import robbench
 from robbench.catalogue.builtins import DATA, MODELS
 from robbench.core.config import SPECS
+from robbench.core.errors import UserError
 from robbench.core.files import cannot_write
 from robbench.core.lock import locked
+from robbench.core.model_config import Listed, read_config
 from robbench.core.part import WHOLE, Part
 from robbench.core.trust import own_code
 from robbench.execution.task import Outcome, Status
@@ -33,6 +35,7 @@ class _Value:
     """What of a task's value is read again."""
 
     model: str = ""
+    identity: str = ""  # of a training
     run_ids: list[str] = field(default_factory=list)
 
 
@@ -122,8 +125,8 @@ class SweepState:
 
         What names private code or files is asked: these may have changed.
         """
-        runs = _stems(self.out / "results" / "runs")
-        models = _names(self.out / "models")
+        runs, samples = (_stems(self.out / "results" / kind) for kind in ("runs", "samples"))
+        models = _identities(self.out / "models")
         asked: set[str] = set()
         found: set[str] = set()
         for item in plan.items:
@@ -134,7 +137,7 @@ class SweepState:
                 record is not None
                 and record["status"] == "done"
                 and record["version"] == robbench.__version__
-                and _is_there(record["value"], runs, models)
+                and _is_there(item, record["value"], runs & samples, models)
             ):
                 found.add(item.task.id)
         return found
@@ -159,10 +162,12 @@ def _read(line: bytes) -> Record:
     return record
 
 
-def _is_there(value: Mapping[str, Any], runs: set[str], models: set[str]) -> bool:
-    if "run_ids" in value:
-        return runs.issuperset(value["run_ids"])
-    return value["model"] in models
+def _is_there(
+    item: Item, value: Mapping[str, Any], runs: set[str], models: Mapping[str, str]
+) -> bool:
+    if item.kind == "train":  # another training may have taken the name
+        return models.get(item.model) == value.get("identity", "")
+    return "run_ids" in value and runs.issuperset(value["run_ids"])
 
 
 def _may_have_changed(item: Item) -> bool:
@@ -203,8 +208,13 @@ def _stems(folder: Path) -> set[str]:
     return set()
 
 
-def _names(folder: Path) -> set[str]:
-    """The models with weights."""
+def _identities(folder: Path) -> dict[str, str]:
+    """Of the models with weights: what their trainings were."""
+    found: dict[str, str] = {}
     with contextlib.suppress(OSError):
-        return {path.name for path in folder.iterdir() if (path / "model.safetensors").is_file()}
-    return set()
+        for path in folder.iterdir():
+            with contextlib.suppress(UserError):
+                if (path / "model.safetensors").is_file():
+                    config = read_config(path / "config.json", Listed)
+                    found[path.name] = str(config.get("identity"))
+    return found

@@ -42,7 +42,7 @@ class _Place(NamedTuple):
 
 
 def train(payload: Payload) -> Any:
-    """Train a model, or find it there: its name, and its accuracies in validation."""
+    """Train a model, or find it there: its name and identity, and its accuracies in validation."""
     place = _place(payload)
     plan = plan_training(
         settings_with_recipe(payload["settings"], place.out),
@@ -60,7 +60,8 @@ def train(payload: Payload) -> Any:
     done = run_training(plan, place.listener, force=place.force and not together)
     row = done.rows[done.config["selected"]["epoch"] - 1]
     accuracies = {name: row[name] for name in ("clean_accuracy", "robust_accuracy")}
-    return finite({"model": plan.name, "fresh": together or done.fresh, **accuracies})
+    fresh = together or done.fresh
+    return finite({"model": plan.name, "identity": plan.identity, "fresh": fresh, **accuracies})
 
 
 def attack(payload: Payload) -> dict[str, Any]:

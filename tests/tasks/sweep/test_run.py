@@ -127,9 +127,9 @@ def test_a_lost_record_costs_no_work(cli, swept, tmp_path):
 
 def test_a_failed_task_is_a_row_and_the_rest_goes_on(cli, swept, tmp_path):
     out = shutil.copytree(swept[0], tmp_path / "S")
-    config = out / "models" / "cross-entropy-s0" / "config.json"
-    good = config.read_text()
-    config.write_text("{")
+    weights = out / "models" / "cross-entropy-s0" / "model.safetensors"
+    good = weights.read_bytes()
+    weights.write_bytes(good[:100])
     shutil.rmtree(out / "results" / "runs")
     (out / "results" / "runs").mkdir()
     done = cli(GRID, "--json", "--out", out)
@@ -137,8 +137,8 @@ def test_a_failed_task_is_a_row_and_the_rest_goes_on(cli, swept, tmp_path):
     assert done.json["tasks"] == {"total": 12, "computed": 8, "done": 10, "failed": 2}
     assert "2 of 12 tasks failed; the first, attack cross-entropy-s0 linf:0.05: " in done.err
     rows = {row["title"]: row for row in read_tasks(out / "results" / "sweeps" / "s.parquet")}
-    assert "config.json" in rows["attack cross-entropy-s0 linf:0.05"]["error"]
-    config.write_text(good)
+    assert "model.safetensors" in rows["attack cross-entropy-s0 linf:0.05"]["error"]
+    weights.write_bytes(good)
     done = cli(GRID, "--json", "--out", out)
     assert done.code == 0
     assert done.json["tasks"] == {"total": 12, "computed": 2, "done": 12}

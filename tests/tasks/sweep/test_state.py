@@ -19,6 +19,12 @@ def plan(*grid, **fixed):
     )
 
 
+def trained(folder, identity):
+    """The config.json of a model."""
+    found = {"schema": "robbench.model/1", "status": "done", "identity": identity}
+    (folder / "config.json").write_text(json.dumps(found))
+
+
 def finish(state, found):
     """Record all tasks as done, and make what they leave."""
     for item in found.items:
@@ -26,12 +32,16 @@ def finish(state, found):
             folder = state.out / "models" / item.model
             folder.mkdir(parents=True)
             (folder / "model.safetensors").touch()
-            value = {"model": item.model}
+            trained(folder, "i")
+            value = {"model": item.model, "identity": "i"}
         else:
             value = {"run_ids": [item.task.id]}
             folder = state.out / "results" / "runs"
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{item.task.id}.parquet").touch()
+            samples = state.out / "results" / "samples"
+            samples.mkdir(exist_ok=True)
+            for place in (folder, samples):
+                (place / f"{item.task.id}.parquet").touch()
         state.add(Outcome(item.task.id, "done", value))
 
 
@@ -86,6 +96,32 @@ def test_what_is_recorded_and_there_is_done(tmp_path):
     (tmp_path / "models" / "ce" / "model.safetensors").unlink()
     (tmp_path / "results" / "runs" / f"{found.items[3].task.id}.parquet").unlink()
     assert done(state, found) == ["attack ce", "train mart"]
+    (tmp_path / "results" / "samples" / f"{found.items[1].task.id}.parquet").unlink()
+    assert done(state, found) == ["train mart"]
+
+
+@pytest.mark.parametrize("other", ["another training", "damaged", "no weights", "nothing"])
+def test_a_model_of_another_training_is_not_the_one_recorded(tmp_path, other):
+    state, found = SweepState(tmp_path, "s"), plan("loss=ce")
+    finish(state, found)
+    folder = tmp_path / "models" / "ce"
+    if other == "another training":
+        trained(folder, "j")
+    elif other == "damaged":
+        (folder / "config.json").write_text("{")
+    else:
+        (folder / "model.safetensors").unlink()
+        if other == "nothing":
+            (folder / "config.json").unlink()
+    assert done(state, found) == ["attack ce"]
+
+
+def test_a_record_that_lacks_what_its_kind_has_is_asked(tmp_path):
+    state, found = SweepState(tmp_path, "s"), plan("loss=ce")
+    finish(state, found)
+    for item in found.items:
+        state.add(Outcome(item.task.id, "done", {"model": item.model}))
+    assert done(state, found) == []
 
 
 def test_another_version_is_asked(tmp_path, monkeypatch):
