@@ -18,7 +18,7 @@ from robbench.cli.log import log_shown
 from robbench.cli.progress import LiveBar, PlainBar
 from robbench.core import files
 from robbench.core.errors import RobbenchError, Stopped, text_of
-from robbench.core.escaping import one_line, printable
+from robbench.core.escaping import one_line, printable, without_password
 from robbench.core.guest import culprit
 from robbench.tasks.listener import Bar, Listener
 
@@ -32,7 +32,7 @@ LONGEST_LINE = 2000
 
 def fail(message: str, code: int) -> typer.Exit:
     """Print one error line, of a long one the beginning and the end; raise what it returns."""
-    line = " ".join(message.split())
+    line = " ".join(without_password(message).split())
     if len(line) > LONGEST_LINE:
         line = f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 4 :]}"
     print(f"error: {one_line(line.encode(errors='backslashreplace').decode())}", file=sys.stderr)
@@ -189,7 +189,8 @@ def stdout_for_results() -> None:
 
 def resume_command() -> str:
     """The command line that continues a stopped run: the same one, without --force."""
-    return shlex.join(["robbench", *(word for word in sys.argv[1:] if word != "--force")])
+    words = [without_password(word) for word in sys.argv[1:] if word != "--force"]
+    return shlex.join(["robbench", *words])
 
 
 class Reporter(Listener):

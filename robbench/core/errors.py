@@ -15,11 +15,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from robbench.core.escaping import without_password
+
 
 class RobbenchError(Exception):
-    """An error whose message is one line that says what was wrong and what to do."""
+    """An error whose message is one line that says what was wrong and what to do.
+
+    Addresses in it are told without passwords.
+    """
 
     exit_code = 3
+
+    def __str__(self) -> str:
+        return without_password(super().__str__())
 
 
 class UserError(RobbenchError):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import robbench
 from robbench.core.errors import RobbenchError, Stopped
+from robbench.core.escaping import without_password
 from robbench.core.reproducible import prepare
 from robbench.core.trust import licence, licensed
 from robbench.execution.logs import size, tail
@@ -92,7 +93,7 @@ def _in_own_copy(address: str, theirs: str, task: Task, log: str, progress: str)
         )
     if outcome.status == "done":
         return outcome
-    said = outcome.error.replace(ours, address)
+    said = outcome.error.replace(ours, without_password(address))
     return outcome._replace(error=said, log=tail(place, start))
 
 

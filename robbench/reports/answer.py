@@ -11,6 +11,7 @@ from robbench.analysis.answer import LEVEL, Answer, Doubt
 from robbench.analysis.commands import about_runs
 from robbench.core.threat_text import split_threat
 from robbench.reports import texts
+from robbench.store.address.copies import shown
 from robbench.store.run import from_memory
 
 _COMMANDS = 2  # checks that are named one by one
@@ -79,7 +80,7 @@ def how_to_check(runs: Sequence[Mapping[str, Any]], out: Path | None) -> str:
     more = len(named) - len(ways)
     rest = f" (and {more} more)" if more else ""
     if len(named) < len(runs):
-        folder = "" if out is None else repr(str(out))
+        folder = "" if out is None else repr(shown(out))
         ways.append(f"in Python, result.check(), then result.save({folder})")
     return "; ".join(ways) + rest
 

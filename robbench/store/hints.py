@@ -6,21 +6,23 @@ import os
 import shlex
 from pathlib import Path
 
+from robbench.core.escaping import without_password
+
 
 def command(*words: str, out: Path | None) -> str:
     """`robbench WORDS` for a shell, with `--out` unless `out` is the folder taken without it.
 
     Without `out` no folder is known, as on a page that is read anywhere.
     """
-    return shlex.join(["robbench", *words]) + place(out)
+    return shlex.join(["robbench", *map(without_password, words)]) + place(out)
 
 
 def place(out: Path | None) -> str:
     """What `command` adds for the folder, with a space before it; empty where nothing is needed."""
     from robbench.store.address.copies import shown  # loads what help does not need
 
-    usual = Path(os.environ.get("ROBBENCH_OUT") or "runs")
-    if out is None or out == usual:
+    usual = os.environ.get("ROBBENCH_OUT") or "runs"
+    if out is None or out == Path(usual):
         return ""
     named = shown(out)
-    return "" if named == os.environ.get("ROBBENCH_OUT") else f" --out {shlex.quote(named)}"
+    return "" if named == without_password(usual) else f" --out {shlex.quote(named)}"

@@ -9,14 +9,18 @@ import contextlib
 import fnmatch
 import glob
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeAlias, TypeVar
 
 from robbench.core.errors import RunError, UserError
+from robbench.core.escaping import without_password
 
 MOST_FOLDERS = 10_000
 """Folders that a pattern may look into: all of a large store, not all of a disk."""
+
+_WEB = re.compile(r"(\w+::)*https?://", re.IGNORECASE)
 
 
 class Remote:
@@ -29,13 +33,17 @@ class Remote:
         self._system, self._path = system, PurePosixPath(path)
 
     def __str__(self) -> str:
-        return str(self._system.unstrip_protocol(str(self._path)))
+        return without_password(str(self._system.unstrip_protocol(str(self._path))))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Remote) and str(self) == str(other)
+        return isinstance(other, Remote) and self._key == other._key
 
     def __hash__(self) -> int:
-        return hash(str(self))
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[Any, PurePosixPath]:
+        return self._system, self._path
 
     def __truediv__(self, name: str) -> Remote:
         return Remote(self._system, str(self._path / name))
@@ -128,10 +136,16 @@ def is_address(text: str) -> bool:
 def locate(text: str, **options: bool) -> Location:
     """The path or address a text names; the file system of an address gets the options.
 
-    Raises UserError for a protocol that fsspec does not know or has no package for.
+    Raises UserError for a protocol that fsspec does not know or has no package for, and for http,
+    where folders cannot be listed.
     """
     if not is_address(text):
         return Path(text)
+    if _WEB.match(text):
+        raise UserError(
+            f"cannot read {text}: a web address has no folders that can be listed; download the "
+            "output folder and name the copy, or use an address such as s3://bucket/folder"
+        )
     import fsspec
 
     try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import robbench
+from robbench.core.escaping import without_password
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "pyautoattack")
 _NUMERICS = (
@@ -60,11 +61,6 @@ def provenance() -> dict[str, Any]:
 
 def _is_kept(name: str) -> bool:
     return name in _NUMERICS or (name.startswith("ROBBENCH_") and not _SECRET.search(name))
-
-
-def without_password(text: str) -> str:
-    """The text, without the user:password@ that addresses in it may carry."""
-    return re.sub(r"://[^/\s]*@", "://***@", text)
 
 
 def _version(package: str) -> str | None:

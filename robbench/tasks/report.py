@@ -18,12 +18,13 @@ from robbench.analysis.choose import choose
 from robbench.analysis.commands import Command, recorded_command
 from robbench.analysis.series import in_order
 from robbench.core.errors import UserError
+from robbench.core.escaping import without_password
 from robbench.core.files import require_output, sha256, write_output
 from robbench.core.model_config import Described, read_config
 from robbench.reports.answer import as_json
 from robbench.reports.html.data import CHECKS, COLUMNS, MEASURES, ReportData, Training
 from robbench.reports.html.render import page_sections, render
-from robbench.store.address.copies import bring_runs
+from robbench.store.address.copies import bring_runs, shown
 from robbench.store.epochs import read_epochs
 from robbench.store.locations import model_folder, sibling_table
 from robbench.store.run import Run, attacked_model, read_run
@@ -70,10 +71,12 @@ def report(
     check_target(html)
     paths = local(choose(Store(out), names, where))
     runs = [(path, read_run(path, COLUMNS)) for path in paths]
-    words = ["robbench", "report", *names, "--out", str(out), "--html", str(html)]
+    words = ["robbench", "report", *names, "--out", shown(out), "--html", str(html)]
     words += [word for condition in where for word in ("--where", condition)]
     words += [*(["--over-seeds"] if over_seeds else []), *(["--cdn"] if cdn else [])]
-    material = gather(runs, data_dir, command=shlex.join(words), over_seeds=over_seeds)
+    material = gather(
+        runs, data_dir, command=shlex.join(map(without_password, words)), over_seeds=over_seeds
+    )
     said = answers(material.runs, over_seeds=over_seeds, checks=material.checks)
     sections = page_sections(material)
     page = render(material, said, sections, title, cdn=cdn).encode()
@@ -136,8 +139,8 @@ def gather(
         command=command,
         over_seeds=over_seeds,
     )
-    shown = {run.info["run_id"] for run in material.single(material.shown)}
-    with_points = [(path, run) for path, run in with_points if run.info["run_id"] in shown]
+    pictured = {run.info["run_id"] for run in material.single(material.shown)}
+    with_points = [(path, run) for path, run in with_points if run.info["run_id"] in pictured]
     found, reasons = _examples(with_points, data_dir) if with_points else ([], [])
     return dataclasses.replace(material, examples=found, no_examples=reasons)
 

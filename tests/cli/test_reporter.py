@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from robbench.cli.reporter import error_line
+from robbench.cli.reporter import error_line, fail, resume_command
 from robbench.core.errors import UserError
 from robbench.store.run import Run
 
@@ -28,6 +29,17 @@ def test_the_message_of_an_error_of_ours_is_the_line() -> None:
     error = UserError("no such run")
     error.__cause__ = UserError("no such file")
     assert error_line(error) == ("no such run", 2)
+
+
+def test_no_password_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of an address that was typed, in the command to go on with and in anyone's exception."""
+    address = "sftp://me:secret@host/runs"
+    monkeypatch.setattr(sys, "argv", ["robbench", "attack", "at", "--force", "--out", address])
+    assert resume_command() == "robbench attack at --out 'sftp://***@host/runs'"
+    fail(*error_line(OSError(f"no route to {address}")))
+    assert "no route to sftp://***@host/runs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -70,3 +70,11 @@ def test_the_text_of_an_exception_that_has_none() -> None:
 
     assert text_of(MuteError()) == ""
     assert text_of(ValueError("a")) == "a"
+
+
+def test_no_error_tells_a_password() -> None:
+    """Whoever made it, and whatever became of it since."""
+    error = unknown("run", "sftp://me:secret@host/x", [])
+    assert str(error) == "unknown run 'sftp://***@host/x'"
+    error.args = ("see s3://me:secret@host",)
+    assert str(error) == "see s3://***@host"

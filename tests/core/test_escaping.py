@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robbench.core.escaping import csv_cell, markdown, one_line, printable, without_places
+from robbench.core.escaping import (
+    csv_cell,
+    markdown,
+    one_line,
+    printable,
+    without_password,
+    without_places,
+)
 
 TEXTS = st.text(max_size=40) | st.text("\x1b\x9b\u202e:[]#=+-@ \t\r\na0.e", max_size=12)
 
@@ -123,3 +130,24 @@ def test_single_texts():
 def test_what_is_published_has_no_places(text, published):
     """Of paths and addresses the last part; budgets, public addresses and models stay."""
     assert without_places(text) == published
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("--out sftp://me:pw@host/runs, x", "--out sftp://***@host/runs, x"),
+        ("zip://a::sftp://me:p@w@host/x", "zip://a::sftp://***@host/x"),
+        ("https://token@host", "https://***@host"),
+        ("s3://bucket/at@last", "s3://bucket/at@last"),
+        (
+            "abfs://box@account/x abfss://box@account/x",
+            "abfs://box@account/x abfss://box@account/x",
+        ),
+        ("memory:///me:pw@host/x", "memory://***@host/x"),
+        ("file:///a@b/c:d@e", "file:///a@b/c:d@e"),
+        ("at@best", "at@best"),
+    ],
+)
+def test_passwords_of_addresses_are_seen_by_nobody(text, seen):
+    """What else has an @ stays."""
+    assert without_password(text) == without_password(seen) == seen

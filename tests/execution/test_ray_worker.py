@@ -114,6 +114,15 @@ def test_output_at_an_address_needs_no_shared_folder(driver, tmp_path, monkeypat
     assert found.error == f"{address}/x is bad"
 
 
+def test_no_password_of_an_address_is_sent_back(driver, tmp_path, monkeypatch):
+    """What fails speaks of the address without it."""
+    monkeypatch.setenv("ROBBENCH_COPIES", str(tmp_path / "B"))
+    theirs = str(tmp_path / "A")
+    far = driver._replace(copy=("memory://me:secret@far/x", theirs))
+    found = ran(far, tmp_path, "copies", out=theirs, more=["", 1, None, "bad"])
+    assert (found.status, found.error) == ("failed", "memory://***@far/x/x is bad")
+
+
 def test_an_address_that_this_machine_cannot_use(driver, tmp_path, monkeypatch):
     """Without its package, credentials or rights: the error says which machine."""
     monkeypatch.setenv("ROBBENCH_COPIES", str(tmp_path / "B"))

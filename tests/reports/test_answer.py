@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from robbench.analysis.answer import Answer, Doubt
-from robbench.reports.answer import as_json, doubt, sentence
+from robbench.reports.answer import as_json, doubt, how_to_check, sentence
+from robbench.store.address.copies import working_copy
 
 
 def _row(model: str, kept: float | None, **changes: Any) -> dict[str, Any]:
@@ -195,3 +196,13 @@ def test_what_to_do_about_a_missing_check(changes: dict[str, Any], out: str, sai
     """A command for the folder at hand; none for a model that only Python had."""
     answer = _answer(unchecked=[_run("at" * 6, **changes)])
     assert doubt(answer, Path(out)) == ("unchecked", UNCHECKED + said)
+
+
+def test_results_of_a_program_go_to_the_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to its working copy of the moment."""
+    monkeypatch.setenv("ROBBENCH_COPIES", str(tmp_path))
+    run = _run("at" * 6, model_arch="__main__:Net", model="plain", loss=None)
+    with working_copy("memory://answer", print) as out:
+        assert how_to_check([run], out).endswith("result.save('memory://answer')")

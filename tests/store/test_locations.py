@@ -10,6 +10,7 @@ import fsspec
 import pytest
 
 from robbench.core.errors import RunError, UserError
+from robbench.store.address.place import Place
 from robbench.store.locations import Remote, locate, matches
 from robbench.store.run import Run, read_points, read_run
 from robbench.store.store import Store
@@ -73,6 +74,31 @@ def test_addresses_that_mean_nothing(remote: str, name: str, message: str, tmp_p
     with pytest.raises(UserError, match=message) as error:
         Store(tmp_path / "none").find([name])
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("inside", ["", "/results/runs/x.parquet", "/*"])
+@pytest.mark.parametrize("start", ["http://h:1/fr", "HTTPS://h/fr", "simplecache::http://h/fr"])
+def test_web_addresses_are_refused(start: str, inside: str, tmp_path: Path) -> None:
+    """Before anything is asked of the network, and with what to do."""
+    for ask in (lambda: Store(tmp_path).find([start + inside]), lambda: Place(start + inside)):
+        with pytest.raises(UserError, match="no folders that can be listed; download") as error:
+            ask()
+        assert "\n" not in str(error.value)
+
+
+class _Objects(fsspec.AbstractFileSystem):  # type: ignore[misc]
+    protocol = "objects"
+
+
+def test_no_password_of_a_location_is_shown() -> None:
+    """Of an object store, whose paths begin with what is before the first slash."""
+    fsspec.register_implementation("objects", _Objects, clobber=True)
+    there = locate("objects://me:secret@host/x")
+    assert isinstance(there, Remote)
+    assert str(there / "y") == "objects://***@host/x/y"
+    assert there.inside == "me:secret@host/x"
+    assert there == locate("objects://me:secret@host/x") != locate("objects://me:other@host/x")
+    assert hash(there) == hash(locate("objects://me:secret@host/x"))
 
 
 def test_a_damaged_remote_file_is_named(remote: str, tmp_path: Path) -> None:

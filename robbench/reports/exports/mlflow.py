@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from robbench.analysis.exported import Record
 from robbench.core.errors import RunError, UserError
-from robbench.store.provenance import without_password
+from robbench.core.escaping import without_password
 
 EXPERIMENT = "robbench"
 _TAG = "robbench.run_id"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from robbench.core.config import process_number
 from robbench.core.errors import UserError
+from robbench.core.escaping import without_password
 from robbench.store.address.lock import locked_at
 from robbench.store.address.mirror import TABLES, Mirror
 from robbench.store.address.place import Place
@@ -38,7 +39,7 @@ def working_copy(out: Path | str, say: Callable[[str], None]) -> Iterator[Path]:
         yield folder
     except BaseException as error:
         if isinstance(error, UserError):  # the user knows the address
-            error.args = (str(error).replace(str(folder), out.rstrip("/")),)
+            error.args = (str(error).replace(str(folder), without_password(out.rstrip("/"))),)
         try:
             _closed(folder)
         except Exception as second:  # the first error is the one to report
@@ -53,7 +54,7 @@ def copy_of(address: str) -> Path:
     import platformdirs
 
     root = os.environ.get("ROBBENCH_COPIES") or f"{platformdirs.user_cache_dir('robbench')}/copies"
-    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", address).strip("-")[:60]
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", without_password(address)).strip("-")[:60]
     mark = hashlib.blake2b(address.rstrip("/").encode(), digest_size=6).hexdigest()
     return Path(root).expanduser().absolute() / f"{readable}-{mark}"
 
@@ -79,11 +80,11 @@ def bring_runs(runs: Sequence[Location], *, points: bool = False) -> None:
 
 
 def shown(path: Location) -> str:
-    """A path as the user knows it: of a working copy the address."""
+    """A path as the user knows it: of a working copy the address, without its password."""
     if not isinstance(path, Path) or (mirror := mirror_of(path)) is None:
         return str(path)
     inside = path.relative_to(mirror.folder).as_posix()
-    return mirror.place.address if inside == "." else f"{mirror.place.address}/{inside}"
+    return str(mirror.place) if inside == "." else f"{mirror.place}/{inside}"
 
 
 @contextlib.contextmanager

@@ -166,7 +166,7 @@ class Mirror:
         if self._there or not known or self.place.version(known[-1]) is not None:
             return
         raise UserError(
-            f"nothing is left at {self.place.address}, and {self.folder} still has a copy of what "
+            f"nothing is left at {self.place}, and {self.folder} still has a copy of what "
             "was there: copy it back, or remove it to begin anew"
         )
 
@@ -276,7 +276,7 @@ class Mirror:
             self.place.put(aside, name)
             version = self.place.version(name)
             if version is None:
-                raise RunError(f"{self.place.address}/{name} was put, and is not there")
+                raise RunError(f"{self.place}/{name} was put, and is not there")
             self._agree(name, stamp, version)
         finally:
             aside.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robbench.core.errors import RobbenchError, RunError, UserError
+from robbench.core.escaping import without_password
 from robbench.core.files import cannot_write
 from robbench.core.leftovers import temporary_in
 from robbench.store.locations import Remote, locate
@@ -36,6 +37,9 @@ class Place:
         protocol = self._system.protocol
         names = {protocol} if isinstance(protocol, str) else set(protocol)
         self._atomic = bool(names & _ATOMIC)
+
+    def __str__(self) -> str:
+        return without_password(self.address)
 
     def versions(self, folder: str = "") -> dict[str, str]:
         """The files in a folder and below, each with a text that changes when it is replaced."""
@@ -127,7 +131,7 @@ class Place:
         if isinstance(error, OSError) and Path(error.filename or "").is_absolute():  # local
             return cannot_write(Path(error.filename), error)
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        failed = f"cannot {verb} {self.address}: {reason}"
+        failed = f"cannot {verb} {self}: {reason}"
         if any(word in f"{type(error).__name__} {reason}" for word in _CREDENTIALS):
             return UserError(
                 f"{failed}; give credentials as its tools take them, for s3:// AWS_ACCESS_KEY_ID "

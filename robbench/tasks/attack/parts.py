@@ -66,7 +66,7 @@ class Workers(NamedTuple):
         if mirror is not None and not (alone and all(plan.part == WHOLE for plan in plans)):
             # Parts find each other's samples, and who is at them, in a folder alone.
             raise UserError(
-                f"--out {mirror.place.address}: parts of an attack need a folder that their "
+                f"--out {mirror.place}: parts of an attack need a folder that their "
                 "processes share: attack with --out FOLDER, and copy it to the address afterwards"
             )
         if alone:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,35 @@ def test_from_python(store, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="unknown model 'ce': not in memory://python/models"):
         robbench.attack("ce", out=out)
     shutil.rmtree(tmp_path / "A")
+
+
+def test_no_password_of_an_address_is_told(cli, trained, tmp_path):
+    """By a screen, a page, or the name of a working copy; pages and hints name the address."""
+    env, address = on("A", tmp_path), "memory://me:s3cret@host/runs"
+    (tmp_path / "cwd").mkdir()
+    said = []
+    for line, code in (
+        ("train --data digits --limit 100 --epochs 1 --name m", 0),
+        ("attack m -a fgsm --limit 20 --threat linf:0.1", 0),
+        ("show m --json", 0),
+        ("compare m", 0),
+        (f"report {address}* --html R.html", 2),
+        ("report m --html R.html", 0),
+        ("attack absent -a fgsm", 2),
+        ("attack m -a fgsm --limit 20 --jobs 2", 2),
+        (f"compare {address}/zz*", 2),
+    ):
+        done = cli(line, "--out", address, env=env, cwd=tmp_path / "cwd")
+        assert (line, done.code) == (line, code), done.err
+        said.append(done.out + done.err)
+    page = unescape((tmp_path / "cwd" / "R.html").read_text())
+    assert "robbench report m --out 'memory://***@host/runs' --html R.html" in page
+    said.append(page)
+    assert str(tmp_path / "A" / "memory") not in "".join(said)
+    said += [str(path) for path in (tmp_path / "A").rglob("*")]
+    assert len(said) > 20
+    assert not [text for text in said if "s3cret" in text]
+    assert Place(address).read("models/m/config.json")
 
 
 def test_a_working_copy_ends_with_its_block(tmp_path, monkeypatch):
