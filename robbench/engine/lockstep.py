@@ -9,6 +9,7 @@ from torch import Tensor
 
 from robbench.attacks.base import Answer, AnyRowAttack, Oracle, state_of
 from robbench.core import fused
+from robbench.core.errors import UserError
 from robbench.core.rows import finite_sum
 from robbench.core.tiles import Model, Tiles
 from robbench.engine.oracle import ModelOracle, slopes
@@ -87,7 +88,7 @@ def lockstep(
     That many forwards and backwards per row; none checks the last point. With `beyond`, a row stays
     where so many moves after its first misclassified point have taken it. With `objective`, of the
     rows of `p`, it climbs that in place of its own. The model's weights should be frozen and its
-    mode chosen (`core/freeze.py`).
+    mode chosen (`core/freeze.py`). Raises UserError where the attack gives no points of that shape.
     """
     oracle = _Standing(model, p, attack.draws, objective)
     state = state_of(attack, "start", attack.start(p))
@@ -97,4 +98,11 @@ def lockstep(
         survived += oracle.standing
         state = moved if beyond is None else moved.choose(t < survived + beyond, state)
         t = t + 1
-    return Adversarial(attack.point(state).detach(), survived, attack.steps)
+    x: object = attack.point(state)
+    if not isinstance(x, Tensor) or x.shape != p.x0.shape:
+        found = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise UserError(
+            f"attack {type(attack).__qualname__}: its point returned {found}, not the rows' points,"
+            f" a tensor of shape {tuple(p.x0.shape)}"
+        )
+    return Adversarial(x.detach(), survived, attack.steps)

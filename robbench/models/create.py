@@ -106,8 +106,11 @@ def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
         raise UserError(f"it has {logits.shape[1]} outputs, the data have {classes} classes{more}")
     if isinstance(model, External):
         model.checked = True
+    if not logits.is_floating_point():
+        kind = str(logits.dtype).removeprefix("torch.")
+        raise UserError(f"its outputs are of type {kind}; logits should be floats, such as float32")
     known = ~(logits.isnan() | (logits == torch.inf)).any(1)
-    if not logits.is_floating_point() or not (known.any() or interface.reject):
+    if not (known.any() or interface.reject):
         raise UserError("its outputs are not finite numbers; check its weights")
     if interface.scale != "logits":
         return

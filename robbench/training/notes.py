@@ -22,6 +22,7 @@ class Notes:
         self.last_means: dict[str, Tensor] = {}  # [K,D] of the last epoch, NaN of no sample
         self.class_sums: dict[str, Tensor] = {}  # [K,D+1] of this epoch; the last are counts
         self.logged: dict[str, tuple[Tensor, int]] = {}  # sum and count
+        self.inspected: set[int] = set()  # epochs in which an inner attack's points were looked at
 
     def memory(self, name: str, initial: float) -> Tensor:
         """[N] of all training samples; `initial` where nothing has been remembered."""
@@ -94,6 +95,7 @@ class Notes:
         other = Notes(self.samples, self.device)
         other.memories = {name: values.clone() for name, values in self.memories.items()}
         other.last_means = dict(self.last_means)
+        other.inspected = self.inspected
         return other
 
     def _values(self, name: str) -> Tensor:

@@ -20,7 +20,7 @@ from robbench.objectives import ANCHORED, UNTARGETED, RowObjective
 from robbench.threat.problem import Problem
 from robbench.training.boundary import Boundary, to_boundary
 from robbench.training.forward import Forward
-from robbench.training.inner import Inner
+from robbench.training.inner import Inner, require_inside
 from robbench.training.notes import Notes
 
 T = TypeVar("T")
@@ -150,15 +150,19 @@ class TrainStep:
                 self.x.new_full((len(self.x),), self.eps) if eps is None else eps.to(self.x.dtype)
             )
             with frozen(self.model, training=self._training, thorough=False):
+                p = self._problem(reads, self.inner, budget)
                 found = lockstep(
                     attack,
                     self.forward
                     if head is None
                     else lambda x: head(self.forward.output(x).features),
-                    self._problem(reads, self.inner, budget),
+                    p,
                     self.inner.beyond,
                     own,
                 )
+            if self.epoch not in self.notes.inspected:  # not in each batch: a GPU must be awaited
+                require_inside(attack, found.x, p)
+                self.notes.inspected.add(self.epoch)
             rows = len(self.x) * attack.steps * attack.draws
             self.n_forward += rows + len(self.x) * reads
             self.n_backward += rows * (attack.access == "white-box")
@@ -234,8 +238,9 @@ class TrainStep:
         return self.notes.class_means(name, self.y, values, self.model.classes, initial)
 
     def log(self, **values: Tensor) -> None:
-        """Note values for the epochs table."""
+        """Note values [B] for the epochs table. Raises UserError for another shape."""
         for name, value in values.items():
+            require_values(f"step.log of {name} got", value, self.y)
             self.notes.log(name, value)
 
     def log_adversarial_accuracy(self) -> None:
@@ -287,3 +292,14 @@ class TrainStep:
         self.n_forward += len(x)
         self.n_backward += len(x)  # every output is part of the loss
         return self.forward.output(x)
+
+
+def require_values(what: str, values: object, y: Tensor) -> Tensor:
+    """The values, if they are a tensor [B] as y is. Raises UserError, beginning with `what`."""
+    if isinstance(values, Tensor) and values.shape == y.shape:
+        return values
+    found = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+    raise UserError(
+        f"{what} {found}, not one value per sample, a tensor of shape ({len(y)},): "
+        "leave out means and sums over the batch"
+    )

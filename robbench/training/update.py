@@ -14,7 +14,7 @@ from robbench.models.base import Classifier
 from robbench.training.awp import perturbed
 from robbench.training.distributed import World
 from robbench.training.recipe import Recipe
-from robbench.training.step import TrainStep
+from robbench.training.step import TrainStep, require_values
 
 WeightedSteps = list[tuple[float, TrainStep]]
 """Steps on the same rows, each with its weight in the loss."""
@@ -70,7 +70,8 @@ def _values(loss: Loss, steps: WeightedSteps) -> Tensor:
     y = steps[0][1].y
     if not len(y):  # a process without rows still takes part in every exchange
         return torch.zeros(0, device=y.device, requires_grad=True)
-    values = [weight * _checked(loss, loss(step), step) for weight, step in steps]
+    name = f"loss {type(loss).__qualname__} returned"
+    values = [weight * require_values(name, loss(step), y) for weight, step in steps]
     total = torch.stack(values).sum(0)
     if not total.requires_grad:
         raise UserError(
@@ -78,13 +79,3 @@ def _values(loss: Loss, steps: WeightedSteps) -> Tensor:
             "step.out, step.clean or step.at(x), without detach"
         )
     return total
-
-
-def _checked(loss: Loss, values: object, step: TrainStep) -> Tensor:
-    if isinstance(values, Tensor) and values.shape == step.y.shape:
-        return values
-    found = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
-    raise UserError(
-        f"loss {type(loss).__qualname__} returned {found}, not one value per sample, a tensor of "
-        f"shape ({len(step.y)},): leave out means and sums over the batch"
-    )

@@ -453,6 +453,10 @@ def test_inner_attacks_that_cannot_do_what_they_say(cli, tmp_path, words, hint):
         ("--data digits[3,8] --inner pgd:objective=dlr", "adapted to 2 classes"),
         ("--set ema_decay=0.9", "no EMA: ema_decay has no effect"),
         ("--set awp_warmup=0.1", "no AWP: awp_warmup has no effect"),
+        (
+            "--set awp=0.1 --set awp_warmup=1",
+            "awp_warmup is all of training: awp has no effect",
+        ),
         ("--set momentum=0.5", "adam has none: momentum has no effect"),
         ("--set validation=0 --set select=best", "no validation samples: select has no effect"),
         ("--inner pgd", ""),

@@ -13,6 +13,7 @@ from robbench.attacks.apgd import APGD
 from robbench.attacks.base import Oracle
 from robbench.attacks.fgsm import FGSM
 from robbench.attacks.pgd import PGD
+from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
 from robbench.engine.lockstep import lockstep
 from robbench.objectives import OBJECTIVES, SoftCrossEntropy
@@ -182,3 +183,17 @@ def test_steps_are_counted_and_not_questions(digits: Any) -> None:
         once, twice = (lockstep(attack(steps=5), digits.model, p) for attack in (PGD, Twice))
     assert torch.equal(once.survived, twice.survived)
     assert {0, 5} < set(once.survived.tolist())
+
+
+@pytest.mark.parametrize(
+    ("point", "found"), [(lambda x: x[:1], r"shape \(1, 1, 8, 8\)"), (lambda x: None, "NoneType")]
+)
+def test_points_of_another_shape_are_refused(digits, point, found):
+    """Said of the attack that returned them."""
+
+    class Own(PGD):
+        def point(self, s):
+            return point(super().point(s))
+
+    with pytest.raises(UserError, match=f"Own: its point returned {found}"):
+        lockstep(Own(steps=1), digits.model, _problem(digits, 4, "linf", 0.1))

@@ -69,3 +69,17 @@ def test_what_is_no_loss_value_is_refused(
     with pytest.raises(UserError, match=words):
         trainer.run_epoch(lambda _: None)
     assert all(map(torch.equal, before, trainer.model.parameters()))
+
+
+@pytest.mark.parametrize("value", [torch.ones(3), torch.tensor(1.0), 1.0])
+def test_what_is_logged_is_of_each_sample(split, validation, threat, recipe, plain_model, value):
+    """The mean over the epoch weights all samples alike, so that other shapes are refused."""
+
+    class Own(CrossEntropy):
+        def __call__(self, step):
+            step.log(mine=value)
+            return super().__call__(step)
+
+    trainer = Trainer(plain_model(), Own(), split, validation, recipe(), inner=None, threat=threat)
+    with pytest.raises(UserError, match=r"step\.log of mine got .*, not one value per sample"):
+        trainer.run_epoch(lambda _: None)

@@ -270,6 +270,7 @@ def _without_effect(config: TrainConfig, loss: Loss, inner: Inner | None) -> lis
         f"loss {config.loss} takes all steps": ("inner_beyond",) if loss.nearest and inner else (),
         "no EMA": () if config.average == "ema" else ("ema_decay",),
         "no AWP": () if config.awp else ("awp_warmup",),
+        "awp_warmup is all of training": ("awp",) if config.awp_warmup == 1 else (),
         f"{config.optimizer} has none": () if config.optimizer == "sgd" else ("momentum",),
         "no generated data": () if config.generated else ("generated_ratio",),
         "no validation samples": () if config.validation else ("select",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from robbench.analysis.commands import about_runs
@@ -11,6 +12,7 @@ from robbench.analysis.series import model_names, name_of
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.figures import lines as figures
 from robbench.reports.html.page import Cell, Head, Plot, Section, Table, count, in_words, number
+from robbench.store.run import from_memory
 
 _SHARES = (10, 100, 1000)
 _MEASURED = {
@@ -80,9 +82,16 @@ def spectrum(material: ReportData) -> Section:
         "spectrum",
         "Feature spectrum",
         blocks,
-        command=lambda out: about_runs("measure", [run.info for run in material.shown], out),
+        command=lambda out: _missing([run.info for run in material.shown], out),
         also=material.one_seed,
     )
+
+
+def _missing(runs: Sequence[Mapping[str, Any]], out: Path | None) -> str:
+    named = [info for info in runs if not from_memory(info)]
+    if named or not runs:
+        return about_runs("measure", named, out)
+    return "the models of these runs were in memory, where no command finds them"
 
 
 def _directions(lines: Sequence[tuple[str, int, Sequence[float]]]) -> Table:
