@@ -166,7 +166,7 @@ def _is_there(
     item: Item, value: Mapping[str, Any], runs: set[str], models: Mapping[str, str]
 ) -> bool:
     if item.kind == "train":  # another training may have taken the name
-        return models.get(item.model) == value.get("identity", "")
+        return bool(models.get(item.model) == value.get("identity", ""))
     return "run_ids" in value and runs.issuperset(value["run_ids"])
 
 
