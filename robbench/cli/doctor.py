@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import os
 import platform
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -33,6 +34,11 @@ EXTRAS = {
     "tensorboard": ("tensorboard",),
 }
 """The extras of pyproject.toml and their packages: nobody needs all of them."""
+_ANOTHER = {
+    "data": "give another --data-dir or ROBBENCH_DATA_DIR",
+    "cache": "set XDG_CACHE_HOME to another",
+    "output": "give another --out or ROBBENCH_OUT",
+}
 REINSTALL = "pip install --force-reinstall torch torchvision"
 
 
@@ -63,6 +69,7 @@ def doctor(
     _check_torchvision(problems)
     facts["plugins"] = _plugins(problems)
     facts["paths"] = _paths(data_dir)
+    problems += [text for name, path in facts["paths"].items() if (text := _unusable(name, path))]
     if as_json:
         print_json("robbench.doctor/1", **facts, problems=problems)
     elif quiet:
@@ -175,6 +182,18 @@ def _paths(data_dir: Any) -> dict[str, str]:
         "cache": platformdirs.user_cache_dir("robbench"),
         "output": os.environ.get("ROBBENCH_OUT", "runs"),
     }
+
+
+def _unusable(name: str, path: str) -> str | None:
+    """Why a folder cannot be used or made: a file stands there, or nobody may write there."""
+    if "://" in path:
+        return None
+    there = next(place for place in (Path(path), *Path(path).absolute().parents) if place.exists())
+    if not there.is_dir():
+        return f"{name} folder {path}: {there} is a file; {_ANOTHER[name]}"
+    if name != "data" and not os.access(there, os.W_OK):
+        return f"{name} folder {path}: {there} may not be written to; {_ANOTHER[name]}"
+    return None
 
 
 def _print(facts: dict[str, Any], problems: list[str]) -> None:

@@ -30,6 +30,18 @@ def test_doctor_is_healthy_here(cli):
     assert any(device.startswith("cpu") for device in answer.json["devices"])
 
 
+@pytest.mark.parametrize("name", ["data", "output"])
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_a_folder_that_is_a_file(cli, tmp_path, name, below):
+    """It cannot be used, nor can any be made in it: exit 1, which one, and how to name another."""
+    file = tmp_path / "file"
+    file.touch()
+    variable = {"data": "ROBBENCH_DATA_DIR", "output": "ROBBENCH_OUT"}
+    done = cli("doctor", "--quiet", env={variable[name]: str(file / below)})
+    assert done.code == 1
+    assert re.fullmatch(rf"PROBLEM   {name} folder .*{file} is a file; .*\n", done.out)
+
+
 def test_doctor_says_when_torch_came_first(cli, monkeypatch):
     """On an Intel processor doctor advises the MKL setting, or names the one in force."""
     monkeypatch.setattr("robbench.cli.doctor.strict_branch", lambda: "AVX512,STRICT")

@@ -22,6 +22,12 @@ def test_a_dry_run_lists_the_tasks_and_writes_nothing(cli, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_flag_comes_before_set(cli, tmp_path):
+    """As in train and attack."""
+    found = cli(f"{WORDS} --set epochs=3 --dry-run --json --out", tmp_path).json
+    assert found["tasks"][0]["settings"]["epochs"] == 1
+
+
 @pytest.mark.slow
 def test_measure_looks_at_the_runs(cli, tmp_path):
     words = f"{WORDS.replace('seed=0..1', 'seed=0')} --steps train,attack,measure"

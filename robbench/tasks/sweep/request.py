@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -105,18 +105,20 @@ def read_request(
         steps=found,
         prefix=str(prefix if prefix is not None else about.get("prefix", "")),
         exclude=tuple(content.get("exclude", ())),
-        certify=_of_certify(content.get("certify", {}), file),
+        certify=_of_certify(content.get("certify", {}), {*found, *about.get("steps", ())}, file),
         replaced=replaced,
     )
 
 
-def _of_certify(table: Mapping[str, Any], file: Path | None) -> Mapping[str, Any]:
+def _of_certify(table: Mapping[str, Any], steps: Set[str], file: Path | None) -> Mapping[str, Any]:
     for key in table:
         if key not in CERTIFY:
             raise UserError(f"{file}: unknown key '{key}' in [certify]{nearest(key, CERTIFY)}")
     method, threat = table.get("method", ""), table.get("threat", [])
     if not isinstance(method, str):
         raise UserError(f"{file}: method in [certify] should be a text such as 'crown'")
+    if table and "certify" not in steps:
+        raise UserError(f"{file}: [certify] without the step certify; add it to steps of [sweep]")
     refuse_private(file, "certifiers", method)
     return {**table, "threat": [threat]} if isinstance(threat, str) else table
 

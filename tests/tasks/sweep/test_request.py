@@ -120,6 +120,7 @@ def test_without_a_name_a_file_gives_its_own(written):
         ("[sweep]\nname = 'a/b'\n[grid]\nloss=['ce']", "name 'a/b' of a sweep"),
         ("[certify]\nmehtod = 'ibp'\n[grid]\nloss=['ce']", "did you mean method"),
         ("[certify]\nmethod = 3\n[grid]\nloss=['ce']", "should be a text"),
+        ("[certify]\nmethod = 'ibp'\n[grid]\nloss=['ce']", "without the step certify"),
         ("[grid]\nloss = []", "empty list"),
         ("[grid]\nloss = 'ce'", "should be a list"),
         ("", "nothing to do"),
@@ -129,6 +130,16 @@ def test_without_a_name_a_file_gives_its_own(written):
 def test_a_bad_file_is_one_line(written, text, said):
     with pytest.raises(UserError, match=said):
         read_request(written(text))
+
+
+def test_fewer_steps_leave_certify_unread(written):
+    """The file names the step: a flag may run others first."""
+    file = written(
+        "[sweep]\nsteps = ['train', 'certify']\n[certify]\nlimit = 5\n[grid]\nloss=['ce']"
+    )
+    assert read_request(file, steps=["train"]).steps == ("train",)
+    other = written("[certify]\nlimit = 5\n[grid]\nloss=['ce']")
+    assert read_request(other, steps=["train", "certify"]).certify == {"limit": 5}
 
 
 def test_flags_alone_need_a_name():
@@ -145,7 +156,7 @@ def test_flags_alone_need_a_name():
         "[grid]\nattack = [['apgd', 'mine:Attack']]",
         "[train]\nmodel = 'mine:make'",
         "[attack]\nmodels = ['mine:make']",
-        "[certify]\nmethod = 'mine:Certifier'\n[grid]\nloss = ['ce']",
+        "[sweep]\nsteps = ['certify']\n[certify]\nmethod = 'mine:Certifier'\n[grid]\nloss = ['ce']",
     ],
 )
 def test_private_code_in_a_file_needs_leave(written, text):
