@@ -35,10 +35,15 @@ def decode(row: Mapping[str, Any], clean: Tensor) -> Tensor:
     return decode_raw(row, clean).clamp(*BOX)
 
 
+def n_pixels(row: Mapping[str, Any]) -> float:
+    """How many pixels a stored point has; no whole number of one that was cut."""
+    return float(len(row["delta"]) / DTYPES[row["encoding"]].itemsize)
+
+
 def decode_raw(row: Mapping[str, Any], clean: Tensor) -> Tensor:
     """As `decode`, but just as it is stored: rounding may put it a little outside of the box."""
     dtype = DTYPES[row["encoding"]]
-    if (size := len(row["delta"]) / dtype.itemsize) != clean.numel():
+    if (size := n_pixels(row)) != clean.numel():
         raise UserError(
             f"run {row['run_id']} holds points of {size:.12g} pixels, the data have "
             f"{clean.numel()}: replay a run on this data"

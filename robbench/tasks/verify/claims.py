@@ -128,7 +128,7 @@ def _points(run: Run, ids: Sequence[int], seen: Evidence, from_attack: Tensor) -
         verdict = "rounding"
         why.append(f"{unsure} within rounding of the boundary, or of a model that is random")
     if seen.foreign:
-        why.append(f"{seen.foreign} of other runs or samples, or a sample's second")
+        why.append(f"{seen.foreign} of other runs, samples or data, or a sample's second")
     if bad := int(seen.bad.sum()):
         why.append(f"{bad} outside of the threat model, or not predicted as the rows say")
     if bad or seen.foreign:

@@ -18,7 +18,7 @@ from robbench.engine.pool import clean_tiles, targets_of
 from robbench.engine.shapes import shapes_of
 from robbench.engine.verify import ask
 from robbench.objectives import answered
-from robbench.tasks.attack.points import SLACK, decode_raw
+from robbench.tasks.attack.points import SLACK, decode_raw, n_pixels
 from robbench.tasks.verify.answers import Answers, Question, Row, column, unmoved
 from robbench.threat.model import ThreatModel
 from robbench.threat.norms import NORMS
@@ -47,7 +47,7 @@ class Evidence(NamedTuple):
     targets: Tensor | None  # int64: the classes to reach, by threat model and clean answers
     clean: Answers
     worst: Answers
-    foreign: int = 0  # points of other runs or samples, or the second of a sample
+    foreign: int = 0  # points of other runs, samples or data, or the second of a sample
 
     @property
     def holds(self) -> Tensor:
@@ -74,8 +74,7 @@ def look_again(
 ) -> Evidence:
     """What the model says, in float32, at the inputs and at the stored points of a run.
 
-    rows: of the samples table in the order of the split; points: of the points table. Raises
-    UserError for points of other shapes than the data.
+    rows: of the samples table in the order of the split; points: of the points table.
     """
     with frozen(model), deterministic():
         torch.manual_seed(0)  # for models that draw from it
@@ -126,11 +125,16 @@ def _clean(
 def _placed(
     points: Iterable[Row], split: Split, rows: Sequence[Row]
 ) -> Iterator[tuple[int | None, Row]]:
-    """Each point with the position of its sample; None for one that is not the run's only one."""
+    """Each point with the position of its sample; None for one that is not the run's only one.
+
+    Nor is one of other data, which has another number of pixels.
+    """
     place = {sample: i for i, sample in enumerate(split.ids.tolist())}
+    pixels = split.pixels(slice(0, 1)).numel()
     for point in points:
         i = place.pop(point["sample_id"], None)
-        yield i if i is not None and point["run_id"] == rows[i]["run_id"] else None, point
+        own = i is not None and point["run_id"] == rows[i]["run_id"] and n_pixels(point) == pixels
+        yield i if own else None, point
 
 
 def _with(found: Evidence, judged: _Judged) -> Evidence:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -92,6 +93,8 @@ class Verifier:
             runs = sorted((Path(folder) / "results" / "runs").glob("*.parquet"))
             if not ids or sorted(file.stem for file in runs) != ids:
                 raise UserError(f"{path}: its manifest does not name the runs that are in it")
+            if broken := _unreadable(runs, Path(folder)):
+                return [*found, *broken]
             facts, needs = _of_manifest(manifest, Path(folder))
             files.append(needs)
             return found + [
@@ -221,6 +224,19 @@ def _of_manifest(manifest: Mapping[str, Any], folder: Path) -> tuple[list[Claim]
         needs += needs_of(info, packed=bool(packed), points=points)
     in_order = [facts[name] for name in sorted(facts)]
     return in_order, of_needs(manifest.get("needs"), list(dict.fromkeys(needs)))
+
+
+def _unreadable(paths: Sequence[Path], folder: Path) -> list[Verified]:
+    """The runs of an unpacked bundle whose tables are not those of one run."""
+    found = []
+    for path in paths:
+        try:
+            read_run(path)
+        except UserError as error:
+            why = str(error).replace(f"{folder}{os.sep}", "").partition(": copy")[0]
+            claim = Claim(path.stem, "tables", "of one run", None, "refuted", why)
+            found.append(Verified(f"run {path.stem}", None, [claim]))
+    return found
 
 
 def plain_rows(one: Verified) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from robbench.core.errors import UserError
 from robbench.data.base import Split
 
 from .line import IDS, LABELS, ROWS, Line, X, look, point, row
@@ -100,12 +99,10 @@ def test_points_of_others():
 
 def test_points_of_another_shape():
     """They are of other data."""
-    with pytest.raises(UserError, match="points of 3 pixels"):
-        look([point(0, 0.1, 0.1, 0.1)])
-    cut = point(0, 0.1, 0.1)
+    cut = point(1, 0.1, 0.1)
     cut["delta"] = cut["delta"][:-1]
-    with pytest.raises(UserError, match=r"points of 1\.75 pixels"):
-        look([cut])
+    seen = look([point(0, 0.1, 0.1, 0.1), cut])
+    assert (seen.foreign, int(seen.stored.sum())) == (2, 0)
 
 
 def test_the_clean_input_is_asked_too():

@@ -209,6 +209,24 @@ def test_a_flipped_byte_of_a_bundle_is_found_wherever_it_is(packed, tmp_path):
     assert (code, list(claims)) == (1, [f"byte {entries[1].header_offset + 10}"])
 
 
+@pytest.mark.parametrize("kind", ["runs", "samples"])
+def test_a_bundle_with_tables_of_two_runs_is_refuted(attacked_at, repack, tmp_path, kind):
+    """It names the run and the part, and no folder of its own making."""
+    path = bundle(["at", "ce"], tmp_path / "both.zip", out=attacked_at).path
+
+    def swap(manifest, parts):
+        one, other = (f"results/{kind}/{run['run_id']}.parquet" for run in manifest["runs"])
+        parts[one], parts[other] = parts[other], parts[one]
+        members = manifest["members"]
+        members[one], members[other] = members[other], members[one]
+
+    repack(path, swap)
+    claims, code = _verdicts([path], tmp_path)
+    assert (code, claims["tables"].verdict) == (1, "refuted")
+    assert claims["tables"].run_id in claims["tables"].why
+    assert "robbench-" not in claims["tables"].why
+
+
 def test_a_bundle_packed_again_with_other_points_is_refuted(packed, repack, change, tmp_path):
     """All hashes are right: the model is asked."""
     scratch = tmp_path / "p.parquet"
