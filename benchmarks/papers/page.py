@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 from claims import Claim, Verdict, judge, mean_text, values
-from tables import CLAIMS, SAME_RECIPE, SHEETS, Column, Sheet
+from tables import CLAIMS, SHEETS, Column, Sheet
 
 from robbench.store.provenance import provenance
 
@@ -142,13 +142,9 @@ def verdicts() -> str:
 
 
 def read(sweep: str) -> pd.DataFrame | None:
-    """The recorded rows of a sweep, and of one of the same recipe; None where there are none."""
+    """The recorded rows of a sweep; None where there are none."""
     path = RESULTS / f"{sweep}.parquet"
     rows = pd.read_parquet(path) if path.exists() else None
-    if (other := SAME_RECIPE.get(sweep)) and (more := read(other)) is not None:
-        known = set() if rows is None else set(rows.loss)
-        more = more[more.loss.isin(set(_losses(sweep)) - known)]
-        rows = pd.concat([rows, more.assign(failed_checks=None)], ignore_index=True)
     if rows is None or rows.empty:
         return None
     if "robust_accuracy" in rows:

@@ -148,9 +148,6 @@ SHEETS: dict[str, tuple[Sheet, ...]] = {
     ),
 }
 
-SAME_RECIPE = {"losses-cifar10": "sovr"}
-"""Another sweep of the same recipe, whose models stand for losses that are not recorded here."""
-
 _WEIGHTED = ("mart", "gairat", "mail-at", "ewat", "ewat:base=0", "mma")
 # AutoAttack's verdict on PreActResNet-18, CIFAR-10, 8/255, as arXiv:2508.02186 quotes it.
 _QUOTED = {"sovr": 49.4, "gairat": 37.7, "mail-at": 39.6, "ewat": 48.2, "mma": 37.2}
