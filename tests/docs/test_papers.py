@@ -174,4 +174,5 @@ def test_failed_checks_are_counted_by_name():
     rows = pd.DataFrame(
         [{"loss": loss, "failed_checks": one} for loss in told for one in told[loss]]
     )
-    assert [page._failed(rows, loss) for loss in told] == ["audit 2, unmoved 1", "-", "not checked"]
+    found = [page._failed(rows, loss) for loss in told]
+    assert found == ["audit 2, unmoved 1", "-", "not checked"]
