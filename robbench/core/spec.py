@@ -220,6 +220,8 @@ def _message(error: Any) -> str:
 
 def _quoted(value: Any) -> str:
     """A value, of a long one the beginning; Python refuses to write endless digits."""
+    if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+        value = ",".join(value)
     if isinstance(value, int) and abs(value) >= 10**40:
         return "a number of more than 40 digits"
     text = repr(value) if isinstance(value, str | int | float | None) else type(value).__name__

@@ -65,7 +65,7 @@ def test_a_run_that_is_there_keeps_its_name(cli: Cli, tmp_path: Path) -> None:
         ("mlp:width=2,depth=1 --name x", "--name x is for one model, not for 2"),
         ("--name a*", "which patterns, checkpoints and paths have"),
         ("--name ''", "a name is 1 to 200 characters"),
-        ("--tag =x", "a tag is KEY=VALUE or a text"),
+        ("--tag =x --tag y", "tag='=x,y': a tag is KEY=VALUE or a text"),
         ("--tag a=1 --tag a=2", "a has two values, a=1 and a=2"),
     ],
 )
