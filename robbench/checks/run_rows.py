@@ -69,7 +69,8 @@ def diverse(e: Evidence) -> Reading:
 def unmoved(e: Evidence) -> Reading:
     """An attack lowers the margin of the samples it does not break, at however small an eps.
 
-    Where it does not, the gradient gave it no direction. Skipped at eps 0.
+    Where it does not, the gradient gave it no direction, or its points were outside of the threat
+    model, where they do not count. Skipped at eps 0.
 
     Figures: good models 0, also at linf:0.001; broken defences 0.05 to 0.46.
     """
@@ -84,7 +85,10 @@ def unmoved(e: Evidence) -> Reading:
     else:
         result = e.probe(PROBE)
         worst, clean, out = result.margin, e.answers.margins, result.found
-    text = "unbroken samples kept all of their margin: the attack found no direction"
+    text = (
+        "unbroken samples kept all of their margin: the attack found no direction, or its points "
+        "were outside of the threat model, where they do not count"
+    )
     return counted(e, worst >= clean, e.right & ~out, 0.05, text)
 
 

@@ -238,6 +238,12 @@ def test_without_a_budget_nothing_can_move(linear, evidence: Callable, run_of: C
     assert run_rows.unmoved(evidence(linear(), **kept)).failed is True
 
 
+def test_both_reasons_not_to_move_are_named(linear, evidence: Callable, run_of: Callable) -> None:
+    """Rows do not tell a gradient without a direction from points outside of the threat model."""
+    found = run_rows.unmoved(evidence(linear(), **run_of(adv_margin=[1.0] * N)))
+    assert "no direction, or its points were outside of the threat model" in found.text
+
+
 def test_an_attack_without_a_direction_is_noticed(told_apart: Callable) -> None:
     """The same samples, labels and threat: only what is looked for differs."""
     good, bad = told_apart(run_rows.unmoved, Tensor.detach, 1)
