@@ -184,7 +184,7 @@ def test_what_is_no_program_for_these_data_is_refused_in_one_line(
         ("gone", INFO, "cannot be read"),
         ("net", colour, "inputs of shape 1x8x8, the data have 3x8x8"),
         ("two", INFO, "has 2 inputs"),
-        ("whole", INFO, "not finite numbers|returns"),
+        ("whole", INFO, "logits should be floats|returns"),
     ]:
         with pytest.raises(UserError, match=words) as caught:
             create(f"export:{tmp_path / name}.pt2", info)
