@@ -241,8 +241,7 @@ def _require_magic(path: Path) -> None:
     """Raise UserError for a file that is not Parquet, rather than a damaged file of ours."""
     with path.open("rb") as file:
         start = file.read(4)
-    ours = path.absolute().parent.parent.name == "results"
-    if start and start != b"PAR1" and not ours:
+    if start and start != b"PAR1" and path.absolute().parent.parent.name != "results":
         raise UserError(
             f"{path} is not a Parquet file; name a model, a run id, or the file of a run in "
             "results/runs"

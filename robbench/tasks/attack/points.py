@@ -77,19 +77,26 @@ def encode(
         for i, x, x0, v in zip(ids, points, clean, verdicts, strict=True)
     ]
     back = torch.stack([decode(row, x0) for row, x0 in zip(small, clean, strict=True)])
-    p = Problem.of(
-        clean,
-        split.labels[index],
-        threat.eps,
-        threat.norm,
-        free=None if split.free is None else split.free.expand_as(clean),
-        target=None if threat.target is None else targets,
-    )
+    p = problem_at(clean, index, split, threat, None if threat.target is None else targets)
     judged = verify(model, back, p, tiles).rows()
     for row, x, x0, j, v in zip(small, points, clean, judged, verdicts, strict=True):
         kept = row if _as_said(j, v) else _row(row["sample_id"], x, x0, "f4", v.adversarial)
         rows.append(kept)
     return rows
+
+
+def problem_at(
+    clean: Tensor, index: Tensor, split: Split, threat: ThreatModel, targets: Tensor | None
+) -> Problem:
+    """The problem of clean inputs [B,*] at index [B] of a split; targets [B]: that alone count."""
+    return Problem.of(
+        clean,
+        split.labels[index],
+        threat.eps,
+        threat.norm,
+        free=None if split.free is None else split.free.expand_as(clean),
+        target=targets,
+    )
 
 
 def _as_said(j: JudgedRow, v: Verdict) -> bool:

@@ -126,7 +126,7 @@ class SweepState:
         What names private code or files is asked: these may have changed.
         """
         runs, samples = (_stems(self.out / "results" / kind) for kind in ("runs", "samples"))
-        models = _identities(self.out / "models")
+        whole = runs & samples
         asked: set[str] = set()
         found: set[str] = set()
         for item in plan.items:
@@ -137,10 +137,18 @@ class SweepState:
                 record is not None
                 and record["status"] == "done"
                 and record["version"] == robbench.__version__
-                and _is_there(item, record["value"], runs & samples, models)
+                and self._is_there(item, record["value"], whole)
             ):
                 found.add(item.task.id)
         return found
+
+    def _is_there(self, item: Item, value: Mapping[str, Any], runs: set[str]) -> bool:
+        if item.kind != "train":
+            return "run_ids" in value and runs.issuperset(value["run_ids"])
+        # Another training may have taken the name.
+        return (
+            "identity" in value and _identity(self.out / "models" / item.model) == value["identity"]
+        )
 
 
 def _file_text(part: Part) -> str:
@@ -160,14 +168,6 @@ def _read(line: bytes) -> Record:
     if record["status"] == "done" and not {"model", "run_ids"} & {*(record["value"] or ())}:
         raise ValueError("a task that is done has a value")
     return record
-
-
-def _is_there(
-    item: Item, value: Mapping[str, Any], runs: set[str], models: Mapping[str, str]
-) -> bool:
-    if item.kind == "train":  # another training may have taken the name
-        return bool(models.get(item.model) == value.get("identity", ""))
-    return "run_ids" in value and runs.issuperset(value["run_ids"])
 
 
 def _may_have_changed(item: Item) -> bool:
@@ -208,13 +208,9 @@ def _stems(folder: Path) -> set[str]:
     return set()
 
 
-def _identities(folder: Path) -> dict[str, str]:
-    """Of the models with weights: what their trainings were."""
-    found: dict[str, str] = {}
-    with contextlib.suppress(OSError):
-        for path in folder.iterdir():
-            with contextlib.suppress(UserError):
-                if (path / "model.safetensors").is_file():
-                    config = read_config(path / "config.json", Listed)
-                    found[path.name] = str(config.get("identity"))
-    return found
+def _identity(folder: Path) -> str | None:
+    """What the training of a model with weights was; None without one."""
+    with contextlib.suppress(OSError, UserError):
+        if (folder / "model.safetensors").is_file():
+            return str(read_config(folder / "config.json", Listed).get("identity"))
+    return None

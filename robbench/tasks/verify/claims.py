@@ -18,8 +18,8 @@ from robbench.tasks.verify.answers import Answers
 from robbench.tasks.verify.points import Evidence
 from robbench.threat.model import ThreatModel, parse_threat
 
-_MARGINS = {"median clean margin": "clean_margin_p50", "median worst margin": "adv_margin_p50"}
 Verdict = Literal["confirmed", "refuted", "rounding", "unconfirmed"]
+_MARGINS = {"median clean margin": "clean_margin_p50", "median worst margin": "adv_margin_p50"}
 _MOST = 60
 """Characters of a fact that are shown."""
 
@@ -70,13 +70,11 @@ def of_numbers(
     they leave less: no attack can make it rise.
     """
     info, budget = run.info, math.isfinite(threat.eps)
-    names = ["clean accuracy", "robust accuracy" if budget else "median distance"]
-    published = [info["clean_accuracy"], info["robust_accuracy" if budget else "distance_p50"]]
+    names = ["clean accuracy", "robust accuracy" if budget else "median distance", *_MARGINS]
+    columns = ["clean_accuracy", "robust_accuracy" if budget else "distance_p50"]
+    published = [info[column] for column in (*columns, *_MARGINS.values())]
     if threat.target is not None and budget:
         names[1] = "target not reached"
-    for name, column in _MARGINS.items():
-        names.append(name)
-        published.append(info[column])
     if seen is None:
         pairs = zip(names, published, strict=True)
         return [

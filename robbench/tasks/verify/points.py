@@ -18,11 +18,11 @@ from robbench.engine.pool import clean_tiles, targets_of
 from robbench.engine.shapes import shapes_of
 from robbench.engine.verify import ask
 from robbench.objectives import answered
-from robbench.tasks.attack.points import SLACK, decode_raw, n_pixels
+from robbench.tasks.attack.points import SLACK, decode_raw, n_pixels, problem_at
 from robbench.tasks.verify.answers import Answers, Question, Row, column, unmoved
 from robbench.threat.model import ThreatModel
 from robbench.threat.norms import NORMS
-from robbench.threat.problem import BOX, Problem, size_and_fits, succeeds
+from robbench.threat.problem import BOX, size_and_fits, succeeds
 
 FROM_BOX = 1e-6
 """How far rounding of clean + difference may put a stored point out of the box."""
@@ -163,27 +163,19 @@ def _judge(
     tiles: Tiles,
     targets: Tensor | None,
 ) -> _Judged:
-    places = torch.tensor([i for i, _ in batch])
+    places, own = torch.tensor([i for i, _ in batch]), [rows[i] for i, _ in batch]
     index = places.to(split.labels.device)
     clean = split.pixels(index)
     raw = torch.stack([decode_raw(point, x0) for (_, point), x0 in zip(batch, clean, strict=True)])
     x = raw.clamp(*BOX)
-    p = Problem.of(
-        clean,
-        split.labels[index],
-        threat.eps,
-        threat.norm,
-        free=None if split.free is None else split.free.expand_as(clean),
-        target=None if targets is None else targets[index],
-    )
+    p = problem_at(clean, index, split, threat, None if targets is None else targets[index])
     size, fits = (column.cpu() for column in size_and_fits(x, p))
     fits &= ((raw >= BOX[0] - FROM_BOX) & (raw <= BOX[1] + FROM_BOX)).flatten(1).all(1).cpu()
     logits, answers = ask(model, x, p.aim, tiles, targeted=p.targeted)
-    success, claimed = answers.cpu(), torch.tensor([rows[i]["adversarial"] for i, _ in batch])
+    success, claimed = answers.cpu(), torch.tensor([row["adversarial"] for row in own])
     differs = success != claimed
     asked = Question(model, lambda i: x[i], p.aim, logits, tiles, p.targeted)
     near = asked.unsure(differs)
-    own = [rows[i] for i, _ in batch]
     short = torch.tensor([SLACK * (point["encoding"] == "f2") for _, point in batch])
     moved = column(own, "clean_margin").abs() + column(own, "adv_margin").abs()
     flagged = torch.tensor([point["adversarial"] for _, point in batch])

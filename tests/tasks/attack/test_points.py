@@ -82,25 +82,18 @@ def verdicts(model, x, split, threat, **told):
         judged(model, x, split, threat),
         strict=True,
     )
+    nothing = dict.fromkeys(Verdict._fields, 0)
     return [
-        Verdict(
+        Verdict(**nothing)
+        ._replace(
             sample=i,
-            clean_pred=clean.pred,
             clean_margin=clean.margin,
-            clean_pmargin=clean.pmargin,
             adv_pred=j.pred,
             adv_margin=j.margin,
-            adv_pmargin=j.pmargin,
             adversarial=j.adversarial,
-            linf=j.linf,
-            l2=j.l2,
-            entry=0,
-            variant=0,
-            step=0,
-            n_forward=1,
-            n_backward=0,
-            status=0,
-        )._replace(**told)
+            target=-1,
+        )
+        ._replace(**told)
         for i, (clean, j) in enumerate(pairs)
     ]
 
